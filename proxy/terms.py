@@ -1,0 +1,267 @@
+"""The nouns that every room shares; imports nothing of ours.
+
+1. A value here is frozen: a fact once stated is never edited, only replaced.
+2. A failure that crosses a room's door is one of these values, never an exception.
+3. Times are seconds on the monotonic clock that the caller passes in, unless a name says `unix`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+Headers = tuple[tuple[str, str], ...]
+"""HTTP header fields in wire order; names as received, compared without case."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One path of the OpenAI API that Homeport serves."""
+
+    name: str
+    """What logs and metrics call it."""
+    path: str
+    """Below the source's base URL, so without `/v1`."""
+    chain: str | None = None
+    """The key under an assistant's `chains` that it needs; None is the assistant's own chain."""
+
+
+CHAT = Endpoint("chat_completions", "/chat/completions")
+COMPLETIONS = Endpoint("completions", "/completions")
+RESPONSES = Endpoint("responses", "/responses")
+EMBEDDINGS = Endpoint("embeddings", "/embeddings", chain="embeddings")
+ENDPOINTS = (CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS)
+
+
+class Cause(StrEnum):
+    """Why an attempt did not serve. What each one means for breaker and walk stands in routing/verdict.py."""
+
+    NETWORK = "network"
+    """DNS, refused, TLS, reset: no usable connection."""
+    TIMEOUT_CONNECT = "timeout_connect"
+    TIMEOUT_FIRST_BYTE = "timeout_first_byte"
+    TIMEOUT_IDLE = "timeout_idle"
+    TIMEOUT_TOTAL = "timeout_total"
+    """A limit that the operator set: `attempt` or `total`."""
+    PATIENCE = "patience"
+    """The caller's own deadline came first."""
+    SLOW = "slow"
+    """Alive, but no content by `first_token`."""
+    SERVER = "server"
+    """The upstream says that it is unwell: 5xx, overloaded, an HTML page, a 200 that is not the answer asked for."""
+    REDIRECT = "redirect"
+    STREAM_BROKEN = "stream_broken"
+    RATE_LIMITED = "rate_limited"
+    RATE_LIMITED_SIZE = "rate_limited_size"
+    """This one request is larger than the limit; waiting would not help it."""
+    LOADING = "loading"
+    """A local server that is still loading its model: served soon, so parked rather than tripped."""
+    QUOTA = "quota"
+    KEY_INVALID = "key_invalid"
+    """A fact about the credential, whatever it is used for."""
+    ACCESS_DENIED = "access_denied"
+    """A scope, region, organisation or network rule: this target only."""
+    MODEL_MISSING = "model_missing"
+    PATH_MISSING = "path_missing"
+    CONTEXT_LENGTH = "context_length"
+    CONTENT_POLICY = "content_policy"
+    STATE_NOT_HERE = "state_not_here"
+    CLIENT_FAULT = "client_fault"
+    LOCAL = "local"
+    """Our own trouble: file descriptors, memory, our resolver, our pool is full."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What a failure means, as providers/faults.py or the network door read it."""
+
+    cause: Cause
+    detail: str
+    """A short typed token for headers and labels, `[a-z0-9_.-]{1,48}`: `http_503`, `connect_error`, `first_byte`. Never upstream text."""
+    retry_after: float | None = None
+    """Seconds the upstream asks to wait; None when it does not say."""
+    exhausted: bool = False
+    """The upstream says that no request is left in its window (`x-ratelimit-remaining-requests: 0`)."""
+
+
+class Reply(Protocol):
+    """An upstream's open answer, as the door `upstream/client.py` hands it on."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def headers(self) -> Headers: ...
+    async def chunk(self) -> bytes | Diagnosis:
+        """The next bytes as they arrive, content codings undone; b"" at a clean end; a Diagnosis when the answer broke."""
+        ...
+
+    def close(self) -> None:
+        """Give the connection up, or back to the pool if the answer was read to its end. Any number of calls."""
+        ...
+
+
+class Sign(StrEnum):
+    """What one piece of an answer's stream says."""
+
+    LIFE = "life"
+    """A role-only chunk, a ping, a comment, a lifecycle event."""
+    CONTENT = "content"
+    DONE = "done"
+    """The stream's terminal event: after it nothing more is owed."""
+    ERROR = "error"
+    """An error event inside a 200 stream."""
+    GARBAGE = "garbage"
+    """A data event that cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEvent:
+    """One whole event of a stream, or a run of bytes between events."""
+
+    raw: bytes
+    sign: Sign
+    error: Mapping[str, Any] | None = None
+    """With ERROR: the error object that the event carried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as billed, from the upstream's own `usage` object."""
+
+    input: int = 0
+    output: int = 0
+    cache_read: int = 0
+    reasoning: int = 0
+
+
+class StreamReader(Protocol):
+    """Bytes in, events out: a dialect's view of one streamed answer. Holds no I/O."""
+
+    usage: Usage | None
+    model: str | None
+    """The model that the upstream says it served."""
+
+    def feed(self, data: bytes) -> list[StreamEvent]:
+        """Events that `data` completes. The concatenation of all `raw`, plus `rest()`, is exactly what was fed."""
+        ...
+
+    def rest(self) -> bytes:
+        """Bytes of an event that has begun and not ended."""
+        ...
+
+    @property
+    def whole(self) -> bool:
+        """True when a clean end of the stream now would be a complete answer."""
+        ...
+
+
+@dataclass(slots=True)
+class Progress:
+    """When an attempt reached which milestone; written by upstream/, read by routing/. The one mutable noun."""
+
+    started: float
+    connected: float | None = None
+    first_byte: float | None = None
+    first_token: float | None = None
+    reused: bool = False
+    """The connection came from the pool."""
+    sent: bool = False
+    """Some byte of the request may have reached the upstream."""
+    retried: bool = False
+    """The one same-tier retry was spent."""
+    status: int | None = None
+    upstream_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The tier's answer reached its commit point: first content of a stream, or a checked JSON answer (whole, or its first 1 MiB)."""
+
+    reply: Reply
+    held: tuple[bytes, ...]
+    """What was read up to the commit and not yet sent to the caller."""
+    reader: StreamReader | None = None
+    """With a stream: the reader that has seen `held`."""
+    complete: bool = False
+    """Nothing is left to read from `reply`."""
+    usage: Usage | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The upstream answered, and the answer is an error."""
+
+    diagnosis: Diagnosis
+    status: int
+    headers: Headers
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """No usable answer came before the commit point."""
+
+    diagnosis: Diagnosis
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """A committed answer broke."""
+
+    diagnosis: Diagnosis
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """Nobody waits for the answer any more."""
+
+    why: str = "caller_left"
+
+
+Outcome = Accepted | Rejected | Failed | Interrupted | Abandoned
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The times that bound one attempt, in seconds from its start unless `until`."""
+
+    connect: float
+    first_byte: float
+    first_token: float
+    idle: float
+    until: float
+    """Absolute: the answer must be committed (a stream) or whole (JSON) by then."""
+    until_cause: Cause
+    """What running into `until` means: the operator's TIMEOUT_TOTAL, or the caller's PATIENCE."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A caller's request, read once, sent to as many tiers as it takes."""
+
+    endpoint: Endpoint
+    body: bytes
+    document: Mapping[str, Any]
+    """`body`, parsed. Read-only."""
+    headers: Headers
+    """The caller's, already filtered to what may go upstream."""
+    query: str
+    stream: bool
+    model: str | None
+    """The model that the caller named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Params:
+    """What a tier changes in a request's top-level fields, declared in config; nothing else is ever changed."""
+
+    drop: tuple[str, ...] = ()
+    set: Mapping[str, Any] = field(default_factory=dict)
+    cap: Mapping[str, float] = field(default_factory=dict)
+    """Upper bounds for numbers that the caller sent."""
+
+    def __bool__(self) -> bool:
+        return bool(self.drop or self.set or self.cap)
