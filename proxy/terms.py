@@ -79,7 +79,7 @@ class Diagnosis:
 
     cause: Cause
     detail: str
-    """A short typed token for headers and labels, `[a-z0-9_.-]{1,48}`: `http_503`, `connect_error`, `first_byte`. Never upstream text."""
+    """A typed token for headers and labels, `[a-z0-9_.-]{1,48}`: `http_503`, `connect_error`. Never upstream text."""
     retry_after: float | None = None
     """Seconds the upstream asks to wait; None when it does not say."""
     exhausted: bool = False
@@ -94,7 +94,7 @@ class Reply(Protocol):
     @property
     def headers(self) -> Headers: ...
     async def chunk(self) -> bytes | Diagnosis:
-        """The next bytes as they arrive, content codings undone; b"" at a clean end; a Diagnosis when the answer broke."""
+        """The next bytes as they arrive, content codings undone; b"" at a clean end; a Diagnosis when it broke."""
         ...
 
     def close(self) -> None:
@@ -118,7 +118,7 @@ class Sign(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StreamEvent:
-    """One whole event of a stream, or a run of bytes between events."""
+    """One whole event of a stream, its closing blank line included."""
 
     raw: bytes
     sign: Sign
@@ -144,11 +144,11 @@ class StreamReader(Protocol):
     """The model that the upstream says it served."""
 
     def feed(self, data: bytes) -> list[StreamEvent]:
-        """Events that `data` completes. The concatenation of all `raw`, plus `rest()`, is exactly what was fed."""
+        """Events that `data` completes. Their `raw`, put together, are what was fed, less an event still incomplete."""
         ...
 
-    def rest(self) -> bytes:
-        """Bytes of an event that has begun and not ended."""
+    def finish(self) -> list[StreamEvent]:
+        """The upstream's clean end: an event that lacked only its closing blank line; an unfinished one is dropped."""
         ...
 
     @property
@@ -169,6 +169,8 @@ class Progress:
     """The connection came from the pool."""
     sent: bool = False
     """Some byte of the request may have reached the upstream."""
+    queued: bool = False
+    """Waiting for one of our own connections to come free."""
     retried: bool = False
     """The one same-tier retry was spent."""
     status: int | None = None
@@ -177,13 +179,15 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The tier's answer reached its commit point: first content of a stream, or a checked JSON answer (whole, or its first 1 MiB)."""
+    """The answer reached its commit point: a stream's first content, or checked JSON (whole, or its first 1 MiB)."""
 
     reply: Reply
-    held: tuple[bytes, ...]
-    """What was read up to the commit and not yet sent to the caller."""
+    body: bytes = b""
+    """With JSON: what was read up to the commit; nothing of it has reached the caller."""
+    events: tuple[StreamEvent, ...] = ()
+    """With a stream: likewise."""
     reader: StreamReader | None = None
-    """With a stream: the reader that has seen `held`."""
+    """With a stream: the reader that made `events`."""
     complete: bool = False
     """Nothing is left to read from `reply`."""
     usage: Usage | None = None
@@ -265,3 +269,22 @@ class Params:
 
     def __bool__(self) -> bool:
         return bool(self.drop or self.set or self.cap)
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A source and a model: where one tier's requests go, and what changes in them."""
+
+    source: str
+    kind: str
+    model: str
+    """`*` passes the caller's own through."""
+    params: Params = field(default_factory=Params)
+    context: int | None = None
+    """Declared context window, in tokens."""
+    supports: frozenset[str] | None = None
+    """Declared abilities (tools, images, json_schema); None when nothing is declared."""
+
+    @property
+    def bound_model(self) -> str | None:
+        return None if self.model == "*" else self.model

@@ -1,0 +1,287 @@
+"""OpenAI's own protocol: what goes up, and how its answers are read. Homeport's callers and most sources speak it.
+
+1. A request keeps its bytes: only the values of top-level `model` keys are replaced, unless the tier declares `params`.
+2. Content is anything a caller could show or act on; role-only chunks, pings, comments and lifecycle events are signs
+   of life.
+3. A stream is whole only by its own word: `[DONE]` after something was said, or a finish reason for every choice seen;
+   for Responses its completed, incomplete or failed event.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from proxy.providers import sse
+from proxy.terms import (
+    CHAT,
+    COMPLETIONS,
+    RESPONSES,
+    Binding,
+    Endpoint,
+    Question,
+    Sign,
+    StreamEvent,
+    StreamReader,
+    Usage,
+)
+
+_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]', re.DOTALL)
+_MODEL_VALUE = re.compile(rb'"model"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")', re.DOTALL)
+
+
+def render(question: Question, binding: Binding) -> bytes:
+    """The request body for one tier."""
+    if binding.params:
+        return orjson.dumps(_with_params(question.document, binding))
+    model = binding.bound_model
+    if model is None or model == question.model:
+        return question.body
+    return _with_model(question.body, question.document, orjson.dumps(model))
+
+
+def _with_params(document: Mapping[str, Any], binding: Binding) -> dict[str, Any]:
+    params = binding.params
+    changed = {key: value for key, value in document.items() if key not in params.drop}
+    for key, bound in params.cap.items():
+        value = changed.get(key)
+        if isinstance(value, int | float) and not isinstance(value, bool) and value > bound:
+            changed[key] = bound
+    changed.update(params.set)
+    if binding.bound_model is not None:
+        changed["model"] = binding.bound_model
+    return changed
+
+
+def _with_model(body: bytes, document: Mapping[str, Any], value: bytes) -> bytes:
+    if "model" not in document:
+        start = body.index(b"{") + 1
+        return body[:start] + b'"model":' + value + (b"," if document else b"") + body[start:]
+    # One `"model"` in the whole body, and no escape that could spell the key another way: that one is the key.
+    if body.count(b'"model"') == 1 and b"\\u" not in body and (match := _MODEL_VALUE.search(body)):
+        return body[: match.start(1)] + value + body[match.end(1) :]
+    return _splice_models(body, value)
+
+
+def _splice_models(body: bytes, value: bytes) -> bytes:
+    """Replace the value of every top-level `model` key: nested ones are not ours, and of two the last wins."""
+    pieces, copied, depth, key, owed = [], 0, 0, b"", -1
+    for match in _TOKEN.finditer(body):
+        token = match.group()
+        if owed >= 0 and depth == 1 and token in (b",", b"}"):
+            pieces += [body[copied:owed], value]
+            copied, owed = match.start(), -1
+        if token in (b"{", b"["):
+            depth += 1
+        elif token in (b"}", b"]"):
+            depth -= 1
+        elif depth == 1 and token == b":" and orjson.loads(key) == "model":
+            owed = match.end()
+        elif token[:1] == b'"':
+            key = token
+    pieces.append(body[copied:])
+    return b"".join(pieces)
+
+
+_STORED = ("previous_response_id", "conversation", "prompt")
+
+
+def stored_state(document: Mapping[str, Any]) -> str | None:
+    """The field of a Responses request that names something kept at one source; None when any tier could serve it."""
+    for field in _STORED:
+        if document.get(field):
+            return field
+    if document.get("background") is True:
+        return "background"
+    for index, tool in enumerate(_mappings(document.get("tools"))):
+        for field in ("vector_store_ids", "container"):
+            value = tool.get(field)
+            if value and not (isinstance(value, Mapping) and value.get("type") == "auto" and not value.get("file_ids")):
+                return f"tools[{index}].{field}"
+    for index, item in enumerate(_mappings(document.get("input"))):
+        if item.get("type") == "item_reference":
+            return f"input[{index}]"
+        if item.get("encrypted_content"):
+            return f"input[{index}].encrypted_content"
+        if any(part.get("file_id") for part in _mappings(item.get("content"))):
+            return f"input[{index}].content.file_id"
+    return None
+
+
+def _mappings(value: object) -> list[Mapping[str, Any]]:
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+
+
+def read_usage(usage: object) -> Usage | None:
+    """Tokens from a `usage` object of either API, or None if there is none."""
+    if not isinstance(usage, Mapping):
+        return None
+
+    def count(*path: str) -> int:
+        value: object = usage
+        for key in path:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return value if isinstance(value, int) else 0
+
+    return Usage(
+        input=count("prompt_tokens") or count("input_tokens"),
+        output=count("completion_tokens") or count("output_tokens"),
+        cache_read=count("prompt_tokens_details", "cached_tokens") or count("input_tokens_details", "cached_tokens"),
+        reasoning=count("completion_tokens_details", "reasoning_tokens")
+        or count("output_tokens_details", "reasoning_tokens"),
+    )
+
+
+def stream_reader(endpoint: Endpoint) -> StreamReader:
+    """A fresh reader for one streamed answer of `endpoint`."""
+    if endpoint == RESPONSES:
+        return ResponsesReader()
+    if endpoint in (CHAT, COMPLETIONS):
+        return ChoicesReader()
+    raise ValueError(f"{endpoint.name} has no streamed form")
+
+
+class _Reader:
+    """What both readers share: events cut, data parsed, and one verdict asked of the subclass."""
+
+    def __init__(self) -> None:
+        self._splitter = sse.Splitter()
+        self.usage: Usage | None = None
+        self.model: str | None = None
+
+    def feed(self, data: bytes) -> list[StreamEvent]:
+        try:
+            return [self._event(raw) for raw in self._splitter.feed(data)]
+        except sse.EventTooLarge:
+            return [StreamEvent(b"", Sign.GARBAGE)]
+
+    def finish(self) -> list[StreamEvent]:
+        rest = self._splitter.finish()
+        event = self._event(rest) if rest.strip() else None
+        return [event] if event and event.sign is not Sign.GARBAGE else []
+
+    def _event(self, raw: bytes) -> StreamEvent:
+        name, data = sse.parse(raw)
+        if not data or data.isspace():
+            return StreamEvent(raw, Sign.LIFE)
+        if data.startswith(b"[DONE]"):
+            return StreamEvent(raw, self._end())
+        try:
+            document = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            return StreamEvent(raw, Sign.GARBAGE)
+        if not isinstance(document, dict):
+            return StreamEvent(raw, Sign.GARBAGE)
+        sign, error = self._read(name, document)
+        return StreamEvent(raw, sign, error)
+
+    def _end(self) -> Sign:
+        raise NotImplementedError
+
+    def _read(self, name: str, document: dict[str, Any]) -> tuple[Sign, Mapping[str, Any] | None]:
+        raise NotImplementedError
+
+    def _note(self, answer: Mapping[str, Any]) -> None:
+        if (usage := answer.get("usage")) is not None:
+            self.usage = read_usage(usage) or self.usage
+        if self.model is None and isinstance(answer.get("model"), str):
+            self.model = answer["model"]
+
+
+def _error_in(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    error = document.get("error")
+    if isinstance(error, Mapping):
+        return error
+    return {"message": error} if isinstance(error, str) else document
+
+
+class ChoicesReader(_Reader):
+    """Chat completions and completions: chunks with `choices`, ended by `[DONE]`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._open: set[int] = set()
+        self._finished: set[int] = set()
+        self._spoke = False
+        self._done = False
+
+    @property
+    def whole(self) -> bool:
+        return self._spoke and (self._done or not self._open)
+
+    def _end(self) -> Sign:
+        self._done = True
+        return Sign.DONE
+
+    def _read(self, name: str, document: dict[str, Any]) -> tuple[Sign, Mapping[str, Any] | None]:
+        if document.get("error") or name == "error":
+            return Sign.ERROR, _error_in(document)
+        self._note(document)
+        content = False
+        for choice in _mappings(document.get("choices")):
+            content = self._choice(choice) or content
+        self._spoke = self._spoke or content
+        return (Sign.CONTENT if content else Sign.LIFE), None
+
+    def _choice(self, choice: Mapping[str, Any]) -> bool:
+        index = choice.get("index", 0)
+        if choice.get("finish_reason"):
+            self._finished.add(index)
+            self._open.discard(index)
+            return True
+        if index not in self._finished:
+            self._open.add(index)
+        delta = choice.get("delta")
+        # Vendors add fields of their own (reasoning_content, annotations): all but the role is content.
+        said = isinstance(delta, Mapping) and any(value for key, value in delta.items() if key != "role")
+        return said or bool(choice.get("text"))
+
+
+_LIFECYCLE = frozenset({"response.created", "response.queued", "response.in_progress", "keepalive", "ping"})
+_OPENING = frozenset(
+    {"response.output_item.added", "response.content_part.added", "response.reasoning_summary_part.added"}
+)
+_SILENT_ITEMS = frozenset({"message", "reasoning", None})
+_TERMINAL = frozenset({"response.completed", "response.incomplete"})
+
+
+class ResponsesReader(_Reader):
+    """The Responses API: typed events, ended by response.completed, .incomplete or .failed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ended = False
+
+    @property
+    def whole(self) -> bool:
+        return self._ended
+
+    def _end(self) -> Sign:
+        # Not of this protocol, but some servers close with chat's marker: it ends the stream without making it whole.
+        return Sign.DONE
+
+    def _read(self, name: str, document: dict[str, Any]) -> tuple[Sign, Mapping[str, Any] | None]:
+        kind = document.get("type") or name
+        response = document.get("response")
+        if isinstance(response, Mapping):
+            self._note(response)
+        if kind in _LIFECYCLE:
+            return Sign.LIFE, None
+        if kind in _TERMINAL:
+            self._ended = True
+            return Sign.DONE, None
+        if kind == "response.failed":
+            self._ended = True
+            return Sign.ERROR, _error_in(response if isinstance(response, Mapping) else document)
+        if kind == "error" or document.get("error"):
+            return Sign.ERROR, _error_in(document)
+        if kind in _OPENING:
+            item = document.get("item")
+            silent = not isinstance(item, Mapping) or item.get("type") in _SILENT_ITEMS
+            return (Sign.LIFE if silent else Sign.CONTENT), None
+        if kind.endswith(".delta") and not document.get("delta"):
+            return Sign.LIFE, None
+        return Sign.CONTENT, None
