@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -112,6 +112,8 @@ class Sign(StrEnum):
     """The stream's terminal event: after it nothing more is owed."""
     ERROR = "error"
     """An error event inside a 200 stream."""
+    FAILED = "failed"
+    """The protocol's own terminal event for a failure; like ERROR it carries the error, like DONE it ends the stream."""
     GARBAGE = "garbage"
     """A data event that cannot be read."""
 
@@ -123,7 +125,7 @@ class StreamEvent:
     raw: bytes
     sign: Sign
     error: Mapping[str, Any] | None = None
-    """With ERROR: the error object that the event carried."""
+    """With ERROR and FAILED: the error object that the event carried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,16 +180,26 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Stream:
+    """A streamed answer at its commit point."""
+
+    events: tuple[StreamEvent, ...]
+    """What was read; nothing of it has reached the caller."""
+    reader: StreamReader
+    """The one that made `events`."""
+    diagnose: Callable[[Mapping[str, Any]], Diagnosis]
+    """What an error object that comes later means, as this source's kind is read."""
+
+
+@dataclass(frozen=True, slots=True)
 class Accepted:
     """The answer reached its commit point: a stream's first content, or checked JSON (whole, or its first 1 MiB)."""
 
     reply: Reply
     body: bytes = b""
     """With JSON: what was read up to the commit; nothing of it has reached the caller."""
-    events: tuple[StreamEvent, ...] = ()
-    """With a stream: likewise."""
-    reader: StreamReader | None = None
-    """With a stream: the reader that made `events`."""
+    stream: Stream | None = None
+    """With a stream: likewise, and how to read on."""
     complete: bool = False
     """Nothing is left to read from `reply`."""
     usage: Usage | None = None
@@ -238,8 +250,8 @@ class Limits:
     idle: float
     until: float
     """Absolute: the answer must be committed (a stream) or whole (JSON) by then."""
-    until_cause: Cause
-    """What running into `until` means: the operator's TIMEOUT_TOTAL, or the caller's PATIENCE."""
+    overrun: Diagnosis
+    """What running into `until` means: the operator's `attempt` or `total`, or the caller's own patience."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +268,8 @@ class Question:
     stream: bool
     model: str | None
     """The model that the caller named."""
+    needs: frozenset[str] = frozenset()
+    """Abilities that the request asks for, of those that a binding can declare: tools, images, json_schema."""
 
 
 @dataclass(frozen=True, slots=True)

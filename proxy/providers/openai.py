@@ -72,8 +72,9 @@ def _splice_models(body: bytes, value: bytes) -> bytes:
     for match in _TOKEN.finditer(body):
         token = match.group()
         if owed >= 0 and depth == 1 and token in (b",", b"}"):
-            pieces += [body[copied:owed], value]
-            copied, owed = match.start(), -1
+            old = body[owed : match.start()]
+            pieces += [body[copied : owed + len(old) - len(old.lstrip())], value]
+            copied, owed = owed + len(old.rstrip()), -1
         if token in (b"{", b"["):
             depth += 1
         elif token in (b"}", b"]"):
@@ -84,6 +85,20 @@ def _splice_models(body: bytes, value: bytes) -> bytes:
             key = token
     pieces.append(body[copied:])
     return b"".join(pieces)
+
+
+def needs(document: Mapping[str, Any]) -> frozenset[str]:
+    """What a request asks of a model beyond text: tools, images, json_schema."""
+    wanted = set()
+    if document.get("tools") or document.get("functions"):
+        wanted.add("tools")
+    form = document.get("response_format") or (_mapping(document.get("text")).get("format"))
+    if _mapping(form).get("type") == "json_schema":
+        wanted.add("json_schema")
+    for turn in _mappings(document.get("messages")) + _mappings(document.get("input")):
+        if any(part.get("type") in ("image_url", "input_image") for part in _mappings(turn.get("content"))):
+            wanted.add("images")
+    return frozenset(wanted)
 
 
 _STORED = ("previous_response_id", "conversation", "prompt")
@@ -109,6 +124,10 @@ def stored_state(document: Mapping[str, Any]) -> str | None:
         if any(part.get("file_id") for part in _mappings(item.get("content"))):
             return f"input[{index}].content.file_id"
     return None
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _mappings(value: object) -> list[Mapping[str, Any]]:
@@ -275,7 +294,7 @@ class ResponsesReader(_Reader):
             return Sign.DONE, None
         if kind == "response.failed":
             self._ended = True
-            return Sign.ERROR, _error_in(response if isinstance(response, Mapping) else document)
+            return Sign.FAILED, _error_in(response if isinstance(response, Mapping) else document)
         if kind == "error" or document.get("error"):
             return Sign.ERROR, _error_in(document)
         if kind in _OPENING:

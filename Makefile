@@ -1,0 +1,40 @@
+# One command each: `make demo` shows the main job, `make test` proves it. Both install what they need first.
+.PHONY: demo test test-long bench lint setup clean
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+
+help:
+	@echo "make demo       see what Homeport does: simulated upstreams, no key needed (Ctrl-C ends it)"
+	@echo "make test       lint, types, import contracts and every test but the long ones"
+	@echo "make test-long  the long tests"
+	@echo "make bench      CPU per request beside nginx and a 30-line proxy"
+
+$(BIN)/homeport: pyproject.toml .ci/setup
+	@.ci/setup $(VENV)
+	@touch $@
+
+setup: $(BIN)/homeport
+
+demo: setup
+	@$(BIN)/homeport demo
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/pytest
+
+test-long: setup
+	$(BIN)/pytest tests/long
+
+bench: setup
+	@.ci/need nginx nginx-light
+	$(BIN)/python -m tests.benchmarks
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
