@@ -1,0 +1,231 @@
+"""What a breaker remembers of its target, hears and is asked: the nouns of machine.py.
+
+1. Every value is frozen, and is made of nothing but numbers, words and request ids: a store can keep it anywhere.
+2. Times are seconds on the machine's clock.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Word(StrEnum):
+    """What people are shown, and what the circuit is in (its first three)."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+    PARKED = "parked"
+    DISABLED = "disabled"
+    ISOLATED = "isolated"
+
+
+class Hears(StrEnum):
+    """What an attempt's verdict tells the breaker."""
+
+    GOOD = "good"
+    BAD = "bad"
+    NEUTRAL = "neutral"
+    RATE_LIMIT = "rate_limit"
+    QUOTA = "quota"
+    DISABLE = "disable"
+    """A permanent fault, beyond doubt."""
+    DISABLE_TWICE = "disable_twice"
+    """A permanent fault if it is met again a while later; until then a failure like any other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """When a target trips and how long it rests. Bounds are config's business."""
+
+    failure_threshold: int = 3
+    failure_rate: float = 0.5
+    minimum_calls: int = 20
+    cooldown: float = 15.0
+    cooldown_max: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Circuit:
+    """Closed, open or half_open."""
+
+    word: Word = Word.CLOSED
+    since: float = -math.inf
+    until: float = 0.0
+    """Open: when it may be probed. Half-open: when the lease ends."""
+    reason: str = ""
+    tripped_by: tuple[str, ...] = ()
+    streak: int = 0
+    """Probes that failed in a row."""
+    token: str = ""
+    """Half-open: the probe's owner."""
+    early: float | None = None
+    """Half-open by an early probe: the `until` that its failure goes back to."""
+    probed: float = -math.inf
+    """When the last probe was let through."""
+    recovered: bool = False
+    """Closed by a good probe."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a closed circuit has heard. Empty while nothing is wrong."""
+
+    failures: int = 0
+    """The run: failures since its first, unless a success that began after that one cleared it."""
+    outcomes: int = 0
+    """All results since the run's first failure."""
+    began: float = 0.0
+    """When the run's first failure was heard."""
+    bucket: int = 0
+    now: tuple[int, int] = (0, 0)
+    """Calls and failures in `bucket`."""
+    before: tuple[int, int] = (0, 0)
+    """Likewise in the bucket before."""
+    failed_ids: tuple[str, ...] = ()
+    strike: float | None = None
+    """When a DISABLE_TWICE was first heard, without a success since."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latch:
+    """Why and since when a target is kept from requests."""
+
+    reason: str
+    since: float
+    until: float = math.inf
+    tripped_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """How long, and how often in a row, the upstream asked to wait. Stays until the first success after it."""
+
+    latch: Latch | None = None
+    times: int = 0
+    """Waits in a row that the upstream gave no time for."""
+    last: float = -math.inf
+    """When the last rate limit was heard, and by whom."""
+    last_id: str = ""
+    next: float = 0.0
+    """When the next request may try."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All that is known of one target."""
+
+    epoch: int = 0
+    reset_epoch: int = 0
+    circuit: Circuit = field(default_factory=Circuit)
+    evidence: Evidence = field(default_factory=Evidence)
+    wait: Wait = field(default_factory=Wait)
+    disabled: Latch | None = None
+    isolated: Latch | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Acquire:
+    """A request asks to be let through."""
+
+    token: str
+    """Names this request, in case it becomes a probe."""
+    early: bool = False
+    """No tier of its chain may be tried: ask ahead of time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """A probe is still under way."""
+
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """An attempt has ended."""
+
+    epoch: int
+    """That it was let through in."""
+    hears: Hears
+    began: float
+    request_id: str
+    whole: bool = True
+    """With GOOD: False at a stream's first content, when it is not known yet whether it will end well."""
+    late: bool = False
+    """The end of an attempt that was GOOD but not whole: BAD when it was cut, GOOD when it was not."""
+    token: str | None = None
+    """Of a probe."""
+    paced: bool = False
+    """It was the one request that may try a parked target whose wait is over."""
+    reason: str = ""
+    fault: str = ""
+    """What kind of permanent fault it was: auth or config."""
+    retry_after: float | None = None
+    exhausted: bool = False
+    chance: float = 0.0
+    """0 ≤ chance < 1, spreads the end of a wait."""
+    goods: tuple[int, int] = (0, 0)
+    """Successes heard since the last failure but not told yet: in this bucket, and in the one before."""
+
+
+class Act(StrEnum):
+    """An operator's hand."""
+
+    RESET = "reset"
+    ISOLATE = "isolate"
+    RELEASE = "release"
+
+
+@dataclass(frozen=True, slots=True)
+class Operate:
+    """An operator acts; `until` bounds an isolation."""
+
+    act: Act
+    until: float = math.inf
+
+
+Event = Acquire | Renew | Heard | Operate
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The request may be sent."""
+
+    kind: str
+    """closed, half_open, early or trickle; all but the first ask whether the target is back."""
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What people are shown of a target, and what a denied request is told."""
+
+    word: Word
+    reason: str = ""
+    since: float | None = None
+    until: float | None = None
+    """When it may be tried again; None when only an operator can tell, or when it may be tried now."""
+    tripped_by: tuple[str, ...] = ()
+    failures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The word that people are shown has changed."""
+
+    before: Word
+    after: Word
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What an event did."""
+
+    state: State
+    answer: Granted | View | None = None
+    """To an Acquire: let through, or the view that denies it."""
+    moved: Moved | None = None

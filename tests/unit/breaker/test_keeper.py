@@ -1,0 +1,144 @@
+"""What the hot path is told, and what a settled attempt does to the next request."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from proxy.breaker.keeper import Guard, Keeper, Permit, Verdict
+from proxy.breaker.state import Act, Hears, Moved, Operate, Policy, View, Word
+
+_POLICY = Policy()
+_CHAT = Guard("x|chat", "x|key", _POLICY)
+_OTHER = Guard("x|embeddings", "x|key", _POLICY)
+_BAD = Verdict(Hears.BAD, "http_500")
+
+
+class Clock:
+    """Time as an argument."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Bench:
+    """A keeper with hands on its clock."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.moves: list[tuple[str, Moved]] = []
+        tokens = itertools.count()
+        self.keeper = Keeper(
+            self.clock, lambda: f"t{next(tokens)}", lambda: 0.0, lambda target, move: self.moves.append((target, move))
+        )
+
+    async def permit(self, guard: Guard = _CHAT, *, early: bool = False) -> Permit:
+        admitted = await self.keeper.admit(guard, f"req_{len(self.moves)}", early=early)
+        assert isinstance(admitted, Permit)
+        return admitted
+
+    async def trip(self) -> None:
+        for _ in range(3):
+            self.keeper.settle(await self.permit(), _BAD)
+
+
+async def test_a_permit_is_settled_once() -> None:
+    """Counting an attempt twice is a bug of ours, and says so."""
+    bench = Bench()
+    permit = await bench.permit()
+    bench.keeper.settle(permit, Verdict(Hears.GOOD))
+    with pytest.raises(RuntimeError, match="settled twice"):
+        bench.keeper.settle(permit, Verdict(Hears.GOOD))
+
+
+async def test_a_tripped_target_is_denied_and_comes_home() -> None:
+    """Three failures, denial, one probe, home."""
+    bench = Bench()
+    await bench.trip()
+    denied = await bench.keeper.admit(_CHAT, "req")
+    assert isinstance(denied, View)
+    assert denied.word is Word.OPEN
+    bench.clock.now += 15
+    probe = await bench.permit()
+    assert probe.kind == "half_open"
+    assert isinstance(await bench.keeper.admit(_CHAT, "req"), View)
+    bench.keeper.settle(probe, Verdict(Hears.GOOD))
+    assert (await bench.permit()).kind == "closed"
+    assert [(target, move.after) for target, move in bench.moves] == [
+        ("x|chat", Word.OPEN),
+        ("x|chat", Word.HALF_OPEN),
+        ("x|chat", Word.CLOSED),
+    ]
+
+
+async def test_targets_are_apart() -> None:
+    """One path's outage says nothing of another's."""
+    bench = Bench()
+    await bench.trip()
+    assert (await bench.permit(_OTHER)).kind == "closed"
+
+
+async def test_an_invalid_key_stops_all_its_targets() -> None:
+    """The credential's row is obeyed by every target, and shown as theirs, until an operator resets it."""
+    bench = Bench()
+    bench.keeper.settle(await bench.permit(), Verdict(Hears.DISABLE, "invalid_api_key", fault="auth", credential=True))
+    denied = await bench.keeper.admit(_OTHER, "req")
+    assert isinstance(denied, View)
+    assert (denied.word, denied.reason) == (Word.DISABLED, "invalid_api_key")
+    assert bench.keeper.look(_CHAT).word is Word.DISABLED
+    assert bench.moves == [("x|key", Moved(Word.CLOSED, Word.DISABLED, "auth"))]
+    bench.keeper.operate("x|key", _POLICY, Operate(Act.RESET))
+    assert (await bench.permit(_OTHER)).kind == "closed"
+
+
+async def test_a_probe_that_finds_an_invalid_key_frees_its_slot() -> None:
+    """The target's circuit is judged by nobody, and asks again once the key is right."""
+    bench = Bench()
+    await bench.trip()
+    bench.clock.now += 15
+    bench.keeper.settle(await bench.permit(), Verdict(Hears.DISABLE, "invalid_api_key", fault="auth", credential=True))
+    bench.keeper.operate("x|key", _POLICY, Operate(Act.RESET))
+    assert (await bench.permit()).kind == "half_open"
+
+
+async def test_successes_in_good_health_are_counted() -> None:
+    """They cost no event, and still outweigh a few failures in the rate."""
+    bench = Bench()
+    for _ in range(100):
+        bench.keeper.settle(await bench.permit(), Verdict(Hears.GOOD))
+    for _ in range(25):
+        bench.keeper.settle(await bench.permit(), _BAD)
+        bench.clock.now += 0.01
+        bench.keeper.settle(await bench.permit(), Verdict(Hears.GOOD))
+    assert bench.keeper.look(_CHAT).word is Word.CLOSED
+
+
+async def test_a_cut_after_a_good_probe_counts() -> None:
+    """The stream that brought a target home belongs to the time after: its cut is heard."""
+    bench = Bench()
+    await bench.trip()
+    bench.clock.now += 15
+    probe = await bench.permit()
+    bench.keeper.settle(probe, Verdict(Hears.GOOD, whole=False))
+    bench.keeper.report_end(probe, Verdict(Hears.BAD, "truncated"))
+    assert bench.keeper.look(_CHAT).failures == 1
+
+
+async def test_neutral_results_cost_nothing() -> None:
+    """A caller who left leaves no trace."""
+    bench = Bench()
+    for _ in range(50):
+        bench.keeper.settle(await bench.permit(), Verdict(Hears.NEUTRAL, "caller_left"))
+    assert bench.keeper.look(_CHAT) == View(Word.CLOSED)
+
+
+async def test_an_early_probe_is_granted_once() -> None:
+    """Of many refused callers one asks ahead of time."""
+    bench = Bench()
+    await bench.trip()
+    bench.clock.now += 1
+    assert (await bench.permit(early=True)).kind == "early"
+    assert isinstance(await bench.keeper.admit(_CHAT, "req", early=True), View)
