@@ -113,7 +113,7 @@ class Sign(StrEnum):
     ERROR = "error"
     """An error event inside a 200 stream."""
     FAILED = "failed"
-    """The protocol's own terminal event for a failure; like ERROR it carries the error, like DONE it ends the stream."""
+    """The protocol's own terminal event for a failure: carries the error like ERROR, ends the stream like DONE."""
     GARBAGE = "garbage"
     """A data event that cannot be read."""
 

@@ -102,7 +102,8 @@ def test_a_responses_stream() -> None:
 
 def test_a_tool_call_opens_a_responses_stream() -> None:
     """A function call item is already content: the caller could act on it."""
-    assert _signs(RESPONSES, '{"type":"response.output_item.added","item":{"type":"function_call"}}')[0] == [Sign.CONTENT]
+    opening = '{"type":"response.output_item.added","item":{"type":"function_call"}}'
+    assert _signs(RESPONSES, opening)[0] == [Sign.CONTENT]
 
 
 def test_an_event_without_end_is_bounded() -> None:
