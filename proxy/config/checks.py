@@ -1,0 +1,258 @@
+"""What the parts of a configuration say of each other: references, chains, limits, exposure, shared health.
+
+1. A check never raises, whatever is missing: a Finding says where, what and how to repair it.
+2. Nothing here reads a file or the environment, apart from `certificates`.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import Iterator
+
+from proxy.config.fault import Finding, Loc
+from proxy.config.schema import Binding, Chain, Config, Thresholds, merge
+from proxy.config.words import listed, nearest
+
+
+def find(config: Config) -> list[Finding]:
+    """Everything in a valid configuration that does not go together."""
+    return [
+        *_exposure(config),
+        *_identity(config),
+        *_clients(config),
+        *_sources(config),
+        *_limits(config),
+        *_cooldowns(config),
+        *_shared_policies(config),
+        *(finding for name in config.assistants for finding in _assistant(config, name)),
+    ]
+
+
+def certificates(config: Config) -> Iterator[Finding]:
+    """`ca_file`s that cannot be used. Reads them."""
+    for name, source in config.sources.items():
+        if source.ca_file is not None:
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=source.ca_file)
+            except (OSError, ValueError):  # ssl.SSLError is an OSError
+                problem, remedy = "certificates cannot be read from here", "name a PEM file that Homeport may read"
+                yield Finding(("sources", name, "ca_file"), problem, remedy)
+
+
+def _exposure(config: Config) -> Iterator[Finding]:
+    listen, admin = config.listen, config.admin
+    if not listen.loopback and not config.clients:
+        remedy = "list `clients`, or write clients: open to let anybody call"
+        yield Finding(("listen",), "beyond loopback anybody could call", remedy, (("clients",),))
+    if not admin.listen.loopback and admin.token is None:
+        remedy = "give admin a token, or listen on 127.0.0.1"
+        yield Finding(("admin", "listen"), "beyond loopback anybody could operate it", remedy, (("admin", "token"),))
+    if listen == admin.listen and listen.port:
+        yield Finding(
+            ("admin", "listen"), "`listen` and `admin.listen` are one address", "choose another port", (("listen",),)
+        )
+
+
+def _identity(config: Config) -> Iterator[Finding]:
+    default = config.identity.default
+    if default is not None and default not in config.assistants:
+        yield _unknown(("identity", "default"), "assistants", default, list(config.assistants))
+
+
+def _clients(config: Config) -> Iterator[Finding]:
+    if isinstance(config.clients, str):
+        return
+    ids: dict[str, int] = {}
+    keys: dict[str, int] = {}
+    for place, client in enumerate(config.clients):
+        if ids.setdefault(client.id, place) != place:
+            yield Finding(("clients", place, "id"), "two clients of one id", "give each its own")
+        if keys.setdefault(client.key_sha256, place) != place:
+            yield Finding(("clients", place, "key_sha256"), "two clients of one key", "give each its own key")
+        for index, assistant in enumerate(client.assistants or ()):
+            if assistant not in config.assistants:
+                yield _unknown(
+                    ("clients", place, "assistants", index), "assistants", assistant, list(config.assistants)
+                )
+
+
+def _sources(config: Config) -> Iterator[Finding]:
+    for name, source in config.sources.items():
+        written = {header.lower() for header in source.headers}
+        if source.api_key is not None and "authorization" in written:
+            loc: Loc = ("sources", name, "headers", next(h for h in source.headers if h.lower() == "authorization"))
+            yield Finding(loc, "an Authorization beside `api_key`", "keep one of them")
+        for place, header in enumerate(source.forward_headers):
+            if header.lower() == config.identity.header.lower():
+                loc = ("sources", name, "forward_headers", place)
+                yield Finding(loc, "the identity header is Homeport's alone", "leave it out", (("identity",),))
+
+
+def _limits(config: Config) -> Iterator[Finding]:
+    if config.limits.buffered < config.limits.body:
+        loc = ("limits", "buffered" if "buffered" in config.limits.model_fields_set else "body")
+        problem = "one body could be larger than all bodies together may be"
+        yield Finding(loc, problem, "make `buffered` at least as large as `body`", (("limits",),))
+
+
+def _cooldowns(config: Config) -> Iterator[Finding]:
+    levels: list[tuple[Loc, Thresholds]] = []
+    if config.breaker:
+        levels.append((("breaker",), merge(config.breaker)))
+    for name, source in config.sources.items():
+        if source.breaker:
+            levels.append((("sources", name, "breaker"), merge(config.breaker, source.breaker)))
+    for name, assistant in config.assistants.items():
+        if assistant.breaker and assistant.breaker.scope:
+            used = dict.fromkeys(binding.source for _, _, binding in _bindings(config, name))
+            merged = [config.policy(name, source) for source in used if source in config.sources]
+            levels += [(("assistants", name, "breaker"), each) for each in merged]
+    told: set[Loc] = set()
+    for loc, values in levels:
+        if values.cooldown > values.cooldown_max and not (told & {loc, ("breaker",)}):
+            told.add(loc)
+            remedy = "lower `cooldown`, or raise `cooldown_max` here as well"
+            yield Finding(
+                loc, "`cooldown` is longer than `cooldown_max` (which is 5m unless set)", remedy, (("breaker",),)
+            )
+
+
+def _shared_policies(config: Config) -> Iterator[Finding]:
+    first: dict[tuple[object, ...], tuple[str, Thresholds]] = {}
+    told: set[str] = set()
+    for assistant in config.assistants:
+        for chain, _, binding in _bindings(config, assistant):
+            source = config.sources.get(binding.source)
+            if source is None:
+                continue
+            policy = config.policy(assistant, binding.source)
+            key = source.api_key.get_secret_value() if source.api_key else None
+            target = (source.kind, source.base_url, key, binding.model, chain, assistant if policy.own else None)
+            name, other = first.setdefault(target, (binding.source, policy))
+            if other != policy and binding.source not in told:
+                told.add(binding.source)
+                # Where both have a breaker, either could be meant; where one has, that is the one that differs.
+                named = binding.source if source.breaker else name
+                remedy = "give both the same breaker values, or make them one source"
+                problem = (
+                    f"two policies on one shared target: `{name}` and `{binding.source}` have the same URL and key"
+                )
+                yield Finding(
+                    ("sources", named, "breaker"), problem, remedy, (("sources", name), ("sources", binding.source))
+                )
+
+
+def _bindings(config: Config, name: str) -> Iterator[tuple[str, Loc, Binding]]:
+    """Chain key, location and binding of every tier of one assistant."""
+    for key, base, chain in _chains(config, name):
+        for loc, binding in _tiers(base, chain):
+            yield key, loc, binding
+
+
+def _chains(config: Config, name: str) -> Iterator[tuple[str, Loc, Chain]]:
+    assistant = config.assistants[name]
+    yield "", ("assistants", name), assistant
+    for key, chain in assistant.chains.items():
+        yield key, ("assistants", name, "chains", key), chain
+
+
+def _tiers(base: Loc, chain: Chain) -> Iterator[tuple[Loc, Binding]]:
+    if chain.primary is not None:
+        yield (*base, "primary"), chain.primary
+    for place, binding in enumerate(chain.fallbacks):
+        yield (*base, "fallbacks", place), binding
+
+
+def _assistant(config: Config, name: str) -> Iterator[Finding]:
+    assistant = config.assistants[name]
+    if assistant.breaker is not None and assistant.breaker.scope is None:
+        problem = "health is shared through the source, so an assistant cannot set its thresholds"
+        remedy = "add scope: assistant for breakers of its own, or move this to the source"
+        yield Finding(("assistants", name, "breaker"), problem, remedy, (("assistants", name, "breaker"),))
+    yield from _timeouts(config, name)
+    for key, base, chain in _chains(config, name):
+        yield from _tiers_of(config, base, chain)
+        yield from _declared(base, chain)
+        if key == "embeddings":
+            yield from _one_model(base, chain)
+
+
+def _tiers_of(config: Config, base: Loc, chain: Chain) -> Iterator[Finding]:
+    most = config.limits.max_fallbacks
+    if len(chain.fallbacks) > most:
+        remedy = "remove some, or raise limits.max_fallbacks"
+        problem = f"{len(chain.fallbacks)} fallbacks, and {most} are allowed"
+        yield Finding((*base, "fallbacks", most), problem, remedy, (("limits", "max_fallbacks"),))
+    seen: dict[str, Loc] = {}
+    for loc, binding in _tiers(base, chain):
+        if binding.source not in config.sources:
+            yield _unknown((*loc, "source"), "sources", binding.source, list(config.sources))
+        first = seen.setdefault(_same_tier(binding), loc)
+        if first != loc:
+            problem = f"the same tier as {_tier_name(first)}: the same source, model and params"
+            yield Finding(loc, problem, "remove one of them", (first, loc))
+
+
+def _same_tier(binding: Binding) -> str:
+    params = binding.params
+    return json.dumps(
+        [binding.source, binding.model, sorted(params.drop), dict(params.set), dict(params.cap)], sort_keys=True
+    )
+
+
+def _tier_name(loc: Loc) -> str:
+    last = loc[-1]
+    return f"fallback-{last + 1}" if isinstance(last, int) else last
+
+
+def _declared(base: Loc, chain: Chain) -> Iterator[Finding]:
+    if (primary := chain.primary) is None:
+        return
+    origin: Loc = (*base, "primary")
+    for loc, fallback in list(_tiers(base, chain))[1:]:
+        if primary.context is not None and fallback.context is not None and fallback.context < primary.context:
+            problem = f"a smaller context than the primary declares ({primary.context})"
+            yield Finding(
+                (*loc, "context"), problem, "choose a model that can take over, or correct what is declared", (origin,)
+            )
+        lacking = sorted((primary.supports or frozenset()) - fallback.supports) if fallback.supports is not None else []
+        if lacking:
+            problem = f"lacks what the primary declares to support: {listed(lacking)}"
+            yield Finding(
+                (*loc, "supports"), problem, "choose a model that can take over, or correct what is declared", (origin,)
+            )
+
+
+def _one_model(base: Loc, chain: Chain) -> Iterator[Finding]:
+    tiers = list(_tiers(base, chain))
+    for loc, binding in tiers[1:]:
+        if binding.model != tiers[0][1].model:
+            problem = f"another model than {_tier_name(tiers[0][0])}'s: vectors of two models do not fit in one index"
+            yield Finding((*loc, "model"), problem, "use one embedding model in the whole chain", (tiers[0][0],))
+
+
+def _timeouts(config: Config, name: str) -> Iterator[Finding]:
+    """Contradictions between limits that were both written; a default gives way without a word."""
+    times, base = config.assistants[name].timeouts, ("assistants", name, "timeouts")
+    written = times.model_fields_set
+    for key in ("connect", "first_byte", "first_token", "hold", "attempt"):
+        value = getattr(times, key)
+        if {key, "total"} <= written and value is not None and value > times.total:
+            yield Finding(
+                (*base, key), f"`{key}` is longer than `total`, so it would never apply", "shorten it, or raise `total`"
+            )
+    if {"first_byte", "first_token"} <= written and times.first_byte > times.first_token:
+        problem = "`first_byte` is longer than `first_token`, so a dead tier would only ever look slow"
+        yield Finding((*base, "first_byte"), problem, "shorten it, or raise `first_token`")
+
+
+def _unknown(loc: Loc, section: str, word: str, known: list[str]) -> Finding:
+    meant = nearest(word, known)
+    if meant:
+        remedy = f"did you mean `{meant}`?"
+    elif known:
+        remedy = f"{section} has {listed(known[:8])}" + (", …" if len(known) > 8 else "")
+    else:
+        remedy = f"add it under `{section}`"
+    return Finding(loc, f"`{word}` does not stand under `{section}`", remedy, ((section, word),))

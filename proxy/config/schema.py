@@ -1,0 +1,312 @@
+"""The configuration as it is served: every key that may be written, its default and its bounds.
+
+1. A Config is valid part by part; what its parts say of each other is checks.py's, and load.py runs both.
+2. Everything is frozen, and a secret is wrapped so that no repr shows it.
+3. An explicit `null` means "nothing here" for what may be empty, and the default for everything else.
+4. Durations are seconds and sizes bytes, whatever way they were written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from proxy import terms
+from proxy.config import words
+from proxy.config.addresses import Address, base_url, proxy_url
+from proxy.config.fault import Wrong
+from proxy.config.fields import (
+    Ability,
+    AssistantId,
+    Cooldown,
+    Duration,
+    Frozen,
+    HeaderName,
+    Listen,
+    Million,
+    Model,
+    Name,
+    Number,
+    Rate,
+    RequestField,
+    Secret,
+    Sha256,
+    Size,
+    Whole,
+)
+from proxy.config.headers import forwarded_name
+from proxy.config.quantities import within
+
+OPENAI_URL = "https://api.openai.com/v1"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True, use_attribute_docstrings=True
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_the_default(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        optional = {name for name, each in cls.model_fields.items() if not each.is_required()}
+        return {key: value for key, value in data.items() if value is not None or key not in optional}
+
+
+class Params(_Part):
+    """What a tier changes in a request's top-level fields."""
+
+    drop: tuple[RequestField, ...] = ()
+    """Fields to leave out."""
+    set: Frozen[RequestField, Any] = Field(default_factory=dict)
+    """Fields to give this value, whatever the caller sent."""
+    cap: Frozen[RequestField, Number] = Field(default_factory=dict)
+    """Upper bounds for numbers that the caller sent."""
+
+
+class Binding(_Part):
+    """A source and a model, and what is declared of them."""
+
+    source: Name
+    """The name of an entry under `sources`."""
+    model: Model
+    """The model as its source calls it; "*" passes the caller's own through."""
+    params: Params = Field(default_factory=Params)
+    context: Annotated[Whole, AfterValidator(within(1, 10**9, "1 to 1000000000 tokens"))] | None = None
+    """Declared context window, in tokens."""
+    supports: frozenset[Ability] | None = None
+    """Declared abilities; leave it out to declare nothing."""
+
+    def resolve(self, kind: str) -> terms.Binding:
+        """The binding as routing knows it, at a source of this kind."""
+        params = terms.Params(self.params.drop, self.params.set, self.params.cap)
+        supports = None if self.supports is None else frozenset(map(str, self.supports))
+        return terms.Binding(self.source, kind, self.model, params, self.context, supports)
+
+
+class Chain(_Part):
+    """A primary tier and its fallbacks, in the order in which they are tried."""
+
+    primary: Binding | None = None
+    """The home port; null clears it."""
+    fallbacks: tuple[Binding, ...] = ()
+
+
+class Timeouts(_Part):
+    """Limits of time, in seconds."""
+
+    connect: Duration = 5.0
+    first_byte: Duration = 30.0
+    """A stream that shows no sign of life by then failed."""
+    first_token: Duration = 300.0
+    """Alive, but no content by then: the next tier."""
+    idle: Duration = 300.0
+    """Silence of an answer that has begun."""
+    total: Duration = 600.0
+    """Bounds the time to a stream's first content, and the whole of a JSON answer."""
+    hold: Duration = 15.0
+    """After that a held stream is opened and kept alive with comments."""
+    attempt: Duration | None = None
+    """Caps one attempt at a JSON answer."""
+
+
+class Breaker(_Part):
+    """When a tier counts as dead; what is left out comes from the level above."""
+
+    failure_threshold: Annotated[Whole, AfterValidator(within(1, 50, "1 to 50"))] | None = None
+    """Failures in a run. Default 3."""
+    failure_rate: Rate | None = None
+    """Share of failures among the outcomes. Default 50%."""
+    minimum_calls: Million | None = None
+    """Calls before the rate alone can trip. Default 20."""
+    cooldown: Cooldown | None = None
+    """Until the first probe. Default 15s."""
+    cooldown_max: Cooldown | None = None
+    """It doubles up to this. Default 5m."""
+
+
+class OwnBreaker(Breaker):
+    """An assistant's own breakers, apart from the health that it would share."""
+
+    scope: Annotated[Literal["assistant"], BeforeValidator(words.scope)] | None = None
+    """Has to be `assistant`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """The breaker values that hold for one assistant's use of one source; times in seconds."""
+
+    failure_threshold: int = 3
+    failure_rate: float = 0.5
+    minimum_calls: int = 20
+    cooldown: float = 15.0
+    cooldown_max: float = 300.0
+    own: bool = False
+    """The assistant asked for breakers of its own."""
+
+
+def merge(*layers: Breaker | None) -> Thresholds:
+    """The defaults and what each layer changes; a later layer wins."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        if layer is not None:
+            merged |= layer.model_dump(exclude_none=True, exclude={"scope"})
+    return Thresholds(**merged, own=any(isinstance(layer, OwnBreaker) for layer in layers))
+
+
+class FaultRule(_Part):
+    """What an error answer of this source means. Every matcher that is given has to match."""
+
+    status: Annotated[Whole, AfterValidator(within(200, 599, "200 to 599"))] | None = None
+    code: str | None = None
+    """The error's `code`."""
+    type: str | None = None
+    """The error's `type`."""
+    phrase: str | None = None
+    """Words found anywhere in the error's message, without case."""
+    cause: Annotated[terms.Cause, BeforeValidator(words.cause), WithJsonSchema({"enum": list(terms.Cause)})]
+
+    @model_validator(mode="after")
+    def _matches_something(self) -> FaultRule:
+        if self.status is None and not (self.code or self.type or self.phrase):
+            raise Wrong("a rule that matches every error", "give it a status, a code, a type or a phrase")
+        return self
+
+
+class Source(_Part):
+    """Where models are served. Shared by assistants."""
+
+    kind: Annotated[Literal["openai", "openai-compatible"], BeforeValidator(words.kind)]
+    base_url: Annotated[str, Field(json_schema_extra=lambda schema: schema.pop("default", None))] = ""
+    """An http(s) URL up to and with `/v1`. May be left out for kind openai."""
+    api_key: Secret | None = None
+    """Sent as a bearer token."""
+    headers: Frozen[HeaderName, Secret] = Field(default_factory=dict)
+    """Sent with every request; their values are kept secret."""
+    forward_headers: tuple[Annotated[str, AfterValidator(forwarded_name)], ...] = ()
+    """Further headers of the caller's to pass on."""
+    max_connections: Annotated[Whole, AfterValidator(within(1, 10_000, "1 to 10000"))] = 100
+    proxy: Annotated[str, AfterValidator(proxy_url)] | None = Field(default=None, repr=False)
+    """A forward proxy to go through."""
+    ca_file: str | None = None
+    """Certificates to trust for this source; a relative path starts at the configuration's directory."""
+    breaker: Breaker | None = None
+    faults: tuple[FaultRule, ...] = ()
+    """What this source's errors mean, before the built-in table is asked."""
+
+    @field_validator("base_url", mode="after")
+    @classmethod
+    def _base_url(cls, value: str, info: ValidationInfo) -> str:
+        if value:
+            return base_url(value)
+        if info.data.get("kind") == "openai-compatible":
+            raise Wrong("kind `openai-compatible` needs a base_url", "add it, like base_url: http://127.0.0.1:11434/v1")
+        return OPENAI_URL
+
+    @field_validator("ca_file", mode="after")
+    @classmethod
+    def _ca_file(cls, value: str | None, info: ValidationInfo) -> str | None:
+        directory: Path | None = info.context
+        return value if value is None or directory is None else str(directory / value)
+
+
+class Assistant(Chain):
+    """A calling application: its chain and its limits."""
+
+    chains: Frozen[Annotated[Literal["embeddings"], BeforeValidator(words.chain)], Chain] = Field(default_factory=dict)
+    """Chains of endpoints that may not use the assistant's own."""
+    timeouts: Timeouts = Field(default_factory=Timeouts)
+    breaker: OwnBreaker | None = None
+
+
+class Client(_Part):
+    """Somebody who may call."""
+
+    id: Name
+    key_sha256: Sha256
+    """SHA-256 of the client's key, in hex."""
+    assistants: tuple[AssistantId, ...] | None = None
+    """Those it may use; leave it out for all."""
+
+
+class Admin(_Part):
+    """The operators' listener."""
+
+    listen: Listen = Field(default=Address("127.0.0.1", 8081), json_schema_extra={"default": "127.0.0.1:8081"})
+    token: Secret | None = None
+
+
+class Identity(_Part):
+    """How an assistant names itself."""
+
+    header: HeaderName = "X-Assistant-Id"
+    default: AssistantId | None = None
+    """The assistant of a request that names none."""
+
+
+class Limits(_Part):
+    """What one replica takes on."""
+
+    body: Size = 32 * 2**20
+    """Of one request."""
+    in_flight: Million = 1000
+    """Requests at a time."""
+    buffered: Size = 256 * 2**20
+    """Of all request bodies together."""
+    max_fallbacks: Annotated[Whole, AfterValidator(within(0, 20, "0 to 20"))] = 3
+    """In one chain."""
+    drain: Duration = 30.0
+    """How long a stop waits for what is in flight."""
+
+
+def _clients_form(value: Any) -> str:
+    return "[list]" if isinstance(value, list | tuple) else "[open]"
+
+
+Clients = Annotated[
+    Annotated[Literal["open"], BeforeValidator(words.clients_open), Tag("[open]")]
+    | Annotated[tuple[Client, ...], Tag("[list]")],
+    Discriminator(_clients_form),
+]
+
+
+class Config(_Part):
+    """One configuration of Homeport."""
+
+    version: Annotated[Literal[1], BeforeValidator(words.version)]
+    listen: Listen = Field(default=Address("127.0.0.1", 8080), json_schema_extra={"default": "127.0.0.1:8080"})
+    """Where the API is served."""
+    admin: Admin = Field(default_factory=Admin)
+    store: Annotated[Literal["memory"], BeforeValidator(words.store)] = "memory"
+    state_dir: str | None = None
+    identity: Identity = Field(default_factory=Identity)
+    clients: Clients = ()
+    """Who may call: keys, or `open` for anybody. None are needed while listening on loopback only."""
+    sources: Frozen[Name, Source] = Field(default_factory=dict)
+    assistants: Frozen[AssistantId, Assistant] = Field(default_factory=dict)
+    breaker: Breaker | None = None
+    limits: Limits = Field(default_factory=Limits)
+    edits: Annotated[Literal["on", "off"], BeforeValidator(words.on_or_off)] = "on"
+
+    def policy(self, assistant: str, source: str) -> Thresholds:
+        """The breaker values for one assistant's use of one source; both must exist."""
+        own = self.assistants[assistant].breaker
+        layer = own if own is not None and own.scope is not None else None
+        return merge(self.breaker, self.sources[source].breaker, layer)

@@ -1,0 +1,119 @@
+"""The words a configuration may use: names, kinds, abilities, causes, and what to say of the others.
+
+1. A word that product.md promises and this version does not serve is refused by name, not as a typing error.
+2. A name is short and plain, because it travels in headers and in metrics.
+3. Each reader gives the value back as it is kept, or raises Wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from proxy.config.fault import Wrong
+from proxy.terms import Cause
+
+ASSISTANT_ID = r"[a-z0-9][a-z0-9._-]{0,62}"
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
+
+KINDS = ("openai", "openai-compatible")
+_LATER_KINDS = frozenset({"azure-openai", "anthropic", "claude-account", "chatgpt-account"})
+_ABILITIES = ("tools", "images", "json_schema")
+_HOMEPORTS = {
+    "model": "the model is the binding's: write it as `model` beside `params`",
+    "stream": "the caller alone says whether it wants a stream: leave it out",
+}
+
+
+def listed(words: Iterable[str]) -> str:
+    """Words as a fault shows them."""
+    return ", ".join(f"`{word}`" for word in words)
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that was probably meant."""
+    close = get_close_matches(word.lower()[:80], list(known), n=1, cutoff=0.6)
+    return close[0] if close else None
+
+
+def assistant_id(value: str) -> str:
+    if not re.fullmatch(ASSISTANT_ID, value, re.ASCII):
+        raise Wrong("not an assistant id", "use up to 63 of a-z, 0-9, `.`, `_` and `-`, a letter or digit first")
+    return value
+
+
+def name(value: str) -> str:
+    if not re.fullmatch(NAME, value, re.ASCII):
+        raise Wrong("not a name", "use up to 63 letters, digits, `.`, `_` and `-`, a letter or digit first")
+    return value
+
+
+def model(value: str) -> str:
+    if not 0 < len(value) <= 256 or not value.isprintable() or value != value.strip():
+        raise Wrong("not a model name", 'write it as its source does; "*" passes the caller\'s own through')
+    return value
+
+
+def request_field(value: str) -> str:
+    if value in _HOMEPORTS:
+        raise Wrong(f"`{value}` cannot be changed by params", _HOMEPORTS[value])
+    if not value:
+        raise Wrong("expected the name of a field of the request", "write it like temperature")
+    return value
+
+
+def sha256(value: str) -> str:
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", value, re.ASCII):
+        raise Wrong("expected a SHA-256 in 64 hex digits", 'printf %s "$KEY" | sha256sum prints it')
+    return value.lower()
+
+
+def kind(value: object) -> object:
+    if isinstance(value, str) and value in _LATER_KINDS:
+        raise Wrong(f"kind `{value}` is not served by this version", f"it serves {listed(KINDS)}")
+    return _one_of(value, KINDS, "a kind of source")
+
+
+def store(value: object) -> object:
+    if value != "memory":
+        raise Wrong("the shared store is not in this version", "write store: memory, or leave it out")
+    return value
+
+
+def version(value: object) -> object:
+    if value == "1":
+        return 1
+    if value != 1 or isinstance(value, bool | float):
+        raise Wrong("a configuration version that is not known here", "write version: 1")
+    return value
+
+
+def ability(value: object) -> object:
+    return _one_of(value, _ABILITIES, "an ability")
+
+
+def scope(value: object) -> object:
+    return _one_of(value, ("assistant",), "a scope")
+
+
+def chain(value: object) -> object:
+    return _one_of(value, ("embeddings",), "a chain")
+
+
+def on_or_off(value: object) -> object:
+    return _one_of(value, ("on", "off"), "on or off")
+
+
+def clients_open(value: object) -> object:
+    return _one_of(value, ("open",), "a list of clients or the word for anybody")
+
+
+def cause(value: object) -> object:
+    return _one_of(value, tuple(Cause), "a cause")
+
+
+def _one_of(value: object, known: tuple[str, ...], what: str) -> object:
+    if not isinstance(value, str) or value not in known:
+        raise Wrong(f"expected {what}", f"it can be {listed(known)}")
+    return value

@@ -1,0 +1,221 @@
+"""What the parts of a configuration say of each other: each contradiction, where it stands and what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from proxy.config import load
+from proxy.config.schema import Config
+
+_SOURCES = """\
+version: 1
+sources:
+  one: {kind: openai, api_key: k}
+  two: {kind: openai-compatible, base_url: http://127.0.0.1:1/v1}
+"""
+"""Four lines, so that what a test adds begins in the fifth."""
+_KEY = "0" * 64
+_EMBEDDINGS = """\
+assistants:
+  a: {chains: {embeddings: {primary: {source: one, model: e}, fallbacks: [{source: two, model: %s}]}}}
+"""
+
+
+def _faults(text: str) -> list[str]:
+    read = load.parse(_SOURCES + text, "f", {}, Path())
+    assert isinstance(read, tuple)
+    return [str(fault) for fault in read]
+
+
+def _good(text: str) -> Config:
+    read = load.parse(_SOURCES + text, "f", {}, Path())
+    assert isinstance(read, Config), read
+    return read
+
+
+def _chain(*fallbacks: str, primary: str = "{source: one, model: m}") -> str:
+    tiers = "".join(f"      - {each}\n" for each in fallbacks)
+    return f"assistants:\n  a:\n    primary: {primary}\n    fallbacks:\n{tiers}"
+
+
+_CASES = {
+    "an unknown source": (
+        "assistants: {a: {primary: {source: ones, model: m}}}",
+        "f:5:36: assistants.a.primary.source: `ones` does not stand under `sources`; did you mean `one`?",
+    ),
+    "an unknown source that resembles none": (
+        "assistants: {a: {fallbacks: [{source: elsewhere, model: m}]}}",
+        "f:5:39: assistants.a.fallbacks.0.source: `elsewhere` does not stand under `sources`; sources has `one`, `two`",
+    ),
+    "a tier that is there already": (
+        _chain("{source: two, model: m}", "{source: one, model: m}"),
+        "f:10:9: assistants.a.fallbacks.1: the same tier as primary: the same source, model and params; "
+        "remove one of them",
+    ),
+    "two fallbacks of one kind": (
+        _chain("{source: two, model: m, params: {drop: [a]}}", "{source: two, params: {drop: [a]}, model: m}"),
+        "f:10:9: assistants.a.fallbacks.1: the same tier as fallback-1: the same source, model and params; "
+        "remove one of them",
+    ),
+    "too many fallbacks": (
+        _chain(*(f"{{source: two, model: m{n}}}" for n in range(4))),
+        "f:12:9: assistants.a.fallbacks.3: 4 fallbacks, and 3 are allowed; remove some, or raise limits.max_fallbacks",
+    ),
+    "a smaller context": (
+        _chain("{source: two, model: m, context: 8000}", primary="{source: one, model: m, context: 128000}"),
+        "f:9:42: assistants.a.fallbacks.0.context: a smaller context than the primary declares (128000); "
+        "choose a model that can take over, or correct what is declared",
+    ),
+    "an ability that is lacking": (
+        _chain(
+            "{source: two, model: m, supports: [tools]}", primary="{source: one, model: m, supports: [tools, images]}"
+        ),
+        "f:9:43: assistants.a.fallbacks.0.supports: lacks what the primary declares to support: `images`; "
+        "choose a model that can take over, or correct what is declared",
+    ),
+    "two models in an embeddings chain": (
+        _EMBEDDINGS % "x",
+        "f:6:96: assistants.a.chains.embeddings.fallbacks.0.model: another model than primary's: "
+        "vectors of two models do not fit in one index; use one embedding model in the whole chain",
+    ),
+    "a default that does not exist": (
+        "identity: {default: b}\nassistants: {a: {}}",
+        "f:5:21: identity.default: `b` does not stand under `assistants`; assistants has `a`",
+    ),
+    "a default without any assistant": (
+        "identity: {default: b}",
+        "f:5:21: identity.default: `b` does not stand under `assistants`; add it under `assistants`",
+    ),
+    "a client of an unknown assistant": (
+        f"clients: [{{id: c, key_sha256: '{_KEY}', assistants: [b]}}]\nassistants: {{a: {{}}}}",
+        "f:5:112: clients.0.assistants.0: `b` does not stand under `assistants`; assistants has `a`",
+    ),
+    "two clients of one id": (
+        f"clients:\n- {{id: c, key_sha256: '{_KEY}'}}\n- {{id: c, key_sha256: '{'1' * 64}'}}",
+        "f:7:8: clients.1.id: two clients of one id; give each its own",
+    ),
+    "two clients of one key": (
+        f"clients:\n- {{id: c, key_sha256: '{'a' * 64}'}}\n- {{id: d, key_sha256: '{'A' * 64}'}}",
+        "f:7:23: clients.1.key_sha256: two clients of one key; give each its own key",
+    ),
+    "listening beyond loopback": (
+        "listen: 0.0.0.0:80",
+        "f:5:9: listen: beyond loopback anybody could call; list `clients`, or write clients: open to let anybody call",
+    ),
+    "operators beyond loopback": (
+        "admin: {listen: '[::]:80'}",
+        "f:5:17: admin.listen: beyond loopback anybody could operate it; give admin a token, or listen on 127.0.0.1",
+    ),
+    "both listeners on one address": (
+        "listen: 127.0.0.1:8081",
+        "f:1:1: admin.listen: `listen` and `admin.listen` are one address; choose another port",
+    ),
+    "a body larger than all": (
+        "limits: {body: 1GiB}",
+        "f:5:16: limits.body: one body could be larger than all bodies together may be; "
+        "make `buffered` at least as large as `body`",
+    ),
+    "a limit that never applies": (
+        "assistants: {a: {timeouts: {hold: 20s, total: 10s}}}",
+        "f:5:35: assistants.a.timeouts.hold: `hold` is longer than `total`, so it would never apply; "
+        "shorten it, or raise `total`",
+    ),
+    "a first byte after the first token": (
+        "assistants: {a: {timeouts: {first_byte: 20s, first_token: 10s}}}",
+        "f:5:41: assistants.a.timeouts.first_byte: `first_byte` is longer than `first_token`, "
+        "so a dead tier would only ever look slow; shorten it, or raise `first_token`",
+    ),
+    "an assistant's thresholds on shared health": (
+        "assistants: {a: {breaker: {failure_threshold: 5}}}",
+        "f:5:27: assistants.a.breaker: health is shared through the source, so an assistant cannot set its thresholds; "
+        "add scope: assistant for breakers of its own, or move this to the source",
+    ),
+    "a cooldown over its own maximum": (
+        "breaker: {cooldown: 10m}",
+        "f:5:10: breaker: `cooldown` is longer than `cooldown_max` (which is 5m unless set); "
+        "lower `cooldown`, or raise `cooldown_max` here as well",
+    ),
+    "an own cooldown over its maximum": (
+        "assistants: {a: {primary: {source: one, model: m}, breaker: {scope: assistant, cooldown: 10m}}}",
+        "f:5:61: assistants.a.breaker: `cooldown` is longer than `cooldown_max` (which is 5m unless set); "
+        "lower `cooldown`, or raise `cooldown_max` here as well",
+    ),
+    "a file of certificates that is not there": (
+        "  three: {kind: openai, ca_file: nowhere.pem}",
+        "f:5:34: sources.three.ca_file: certificates cannot be read from here; name a PEM file that Homeport may read",
+    ),
+    "two credentials for one source": (
+        "  three: {kind: openai, api_key: k, headers: {authorization: x}}",
+        "f:5:62: sources.three.headers.authorization: an Authorization beside `api_key`; keep one of them",
+    ),
+    "the identity header passed on": (
+        "  three: {kind: openai, forward_headers: [x-who]}\nidentity: {header: X-Who}",
+        "f:5:43: sources.three.forward_headers.0: the identity header is Homeport's alone; leave it out",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "fault"), _CASES.values(), ids=_CASES.keys())
+def test_a_contradiction_is_told_once_where_it_stands(text: str, fault: str) -> None:
+    """One contradiction is one fault, with its line, its column and its remedy."""
+    assert _faults(text) == [fault]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "listen: 0.0.0.0:80\nclients: open",
+        f"listen: 0.0.0.0:80\nclients: [{{id: c, key_sha256: '{_KEY}'}}]",
+        "admin: {listen: 0.0.0.0:80, token: t}",
+        "listen: 127.0.0.1:0\nadmin: {listen: 127.0.0.1:0}",
+        "limits: {body: 1GiB, buffered: 1GiB}",
+        "breaker: {cooldown: 10m, cooldown_max: 10m}",
+        "assistants: {a: {timeouts: {total: 10s}}}",
+        _chain("{source: one, model: m, params: {drop: [x]}}"),
+        _chain("{source: two, model: m}", primary="{source: one, model: m, context: 9, supports: [tools]}"),
+        _chain("{source: two, model: m, context: 9, supports: []}", primary="{source: one, model: m}"),
+        _chain(*(f"{{source: two, model: m{n}}}" for n in range(4))) + "limits: {max_fallbacks: 4}",
+        _EMBEDDINGS % "e",
+    ],
+)
+def test_what_goes_together_is_served(text: str) -> None:
+    """The remedies that the faults name do help, and what is merely undeclared is no contradiction."""
+    assert _good(text).version == 1
+
+
+_TWINS = """\
+version: 1
+sources:
+  one: {kind: openai, api_key: k}
+  two: {kind: openai, base_url: https://api.openai.com/v1/, api_key: %s, breaker: {failure_threshold: %d}}
+assistants:
+  a: {primary: {source: one, model: m}%s}
+  b: {primary: {source: two, model: %s}}
+"""
+
+
+def test_one_target_has_one_policy() -> None:
+    """Two sources that are one place cannot have two opinions of when it is dead."""
+    read = load.parse(_TWINS % ("k", 5, "", "m"), "f", {}, Path())
+    assert isinstance(read, tuple)
+    assert [str(fault) for fault in read] == [
+        "f:4:82: sources.two.breaker: two policies on one shared target: `one` and `two` have the same URL and key; "
+        "give both the same breaker values, or make them one source"
+    ]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ("k", 3, "", "m"),
+        ("other", 5, "", "m"),
+        ("k", 5, "", "another"),
+        ("k", 5, ", breaker: {scope: assistant}", "m"),
+    ],
+    ids=["one policy", "two keys", "two models", "an assistant's own"],
+)
+def test_separate_targets_have_separate_policies(values: tuple[str, int, str, str]) -> None:
+    """Another key, another model or an assistant's own scope makes another target."""
+    assert isinstance(load.parse(_TWINS % values, "f", {}, Path()), Config)

@@ -1,0 +1,155 @@
+"""The configuration as it is served: its defaults, what it resolves to, whose policy holds, that it is frozen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from pydantic import ValidationError
+
+from proxy import terms
+from proxy.config import load
+from proxy.config.addresses import Address
+from proxy.config.schema import Config, Thresholds
+
+
+def _config(text: str) -> Config:
+    read = load.parse("version: 1\n" + text, "f", {}, Path("/base"))
+    assert isinstance(read, Config), read
+    return read
+
+
+def test_the_defaults_are_the_documented_ones() -> None:
+    """A file that sets nothing is served with what the documentation says."""
+    config = _config("")
+    assert (config.listen, config.admin.listen) == (Address("127.0.0.1", 8080), Address("127.0.0.1", 8081))
+    assert (config.store, config.clients, config.identity.header, config.identity.default) == (
+        "memory",
+        (),
+        "X-Assistant-Id",
+        None,
+    )
+    assert config.limits.model_dump() == {
+        "body": 33_554_432,
+        "in_flight": 1000,
+        "buffered": 268_435_456,
+        "max_fallbacks": 3,
+        "drain": 30.0,
+    }
+    assert _config("assistants: {a: {}}").assistants["a"].timeouts.model_dump() == {
+        "connect": 5.0,
+        "first_byte": 30.0,
+        "first_token": 300.0,
+        "idle": 300.0,
+        "total": 600.0,
+        "hold": 15.0,
+        "attempt": None,
+    }
+
+
+def test_null_stands_for_the_default() -> None:
+    """A key whose value was taken out again does no harm; a cleared primary stays cleared."""
+    text = "clients:\nlimits: {body: null}\nassistants: {a: {primary: null, fallbacks: , timeouts: null, chains: ~}}"
+    config = _config(text)
+    assert (config.clients, config.limits.body) == ((), 33_554_432)
+    assert config.assistants["a"].primary is None
+    assert config == _config("assistants: {a: {}}")
+
+
+def test_a_source_knows_where_it_is() -> None:
+    """Kind openai has its own address; another is kept as written, without the closing slash."""
+    text = """
+sources:
+  a: {kind: openai}
+  b: {kind: openai, base_url: http://b/}
+  c: {kind: openai-compatible, base_url: http://c/v1}
+"""
+    sources = _config(text).sources
+    assert {name: source.base_url for name, source in sources.items()} == {
+        "a": "https://api.openai.com/v1",
+        "b": "http://b",
+        "c": "http://c/v1",
+    }
+
+
+def test_a_binding_resolves_to_what_routing_knows() -> None:
+    """Everything that a binding declares arrives; whole numbers stay whole."""
+    text = """
+sources: {s: {kind: openai}}
+assistants:
+  a:
+    primary:
+      source: s
+      model: "*"
+      params: {drop: [user], set: {store: false, tags: [1, {a: null}]}, cap: {max_tokens: 4096, temperature: 0.5}}
+      context: 128000
+      supports: [tools, json_schema]
+"""
+    primary = _config(text).assistants["a"].primary
+    assert primary is not None
+    binding = primary.resolve("openai")
+    params = terms.Params(
+        ("user",), {"store": False, "tags": [1, {"a": None}]}, {"max_tokens": 4096, "temperature": 0.5}
+    )
+    assert binding == terms.Binding("s", "openai", "*", params, 128_000, frozenset({"tools", "json_schema"}))
+    assert isinstance(binding.params.cap["max_tokens"], int)
+
+
+def test_fault_rules_name_causes() -> None:
+    """A source's own rules arrive as causes that routing knows."""
+    config = _config("sources: {s: {kind: openai, faults: [{status: 418, phrase: teapot, cause: quota}]}}")
+    (rule,) = config.sources["s"].faults
+    assert (rule.status, rule.code, rule.type, rule.phrase, rule.cause) == (
+        418,
+        None,
+        None,
+        "teapot",
+        terms.Cause.QUOTA,
+    )
+
+
+_LAYERS = """
+breaker: {failure_threshold: 5, cooldown: 20s}
+sources:
+  plain: {kind: openai}
+  strict: {kind: openai-compatible, base_url: http://s, breaker: {failure_threshold: 1, failure_rate: 25%}}
+assistants:
+  shared: {primary: {source: strict, model: m}}
+  own: {primary: {source: strict, model: m}, breaker: {scope: assistant, failure_threshold: 9, cooldown_max: 30s}}
+"""
+
+
+def test_policies_come_in_layers() -> None:
+    """The top's values hold until the source says otherwise, and an assistant's own scope has the last word."""
+    config = _config(_LAYERS)
+    assert config.policy("shared", "plain") == Thresholds(failure_threshold=5, cooldown=20.0)
+    assert config.policy("shared", "strict") == Thresholds(failure_threshold=1, failure_rate=0.25, cooldown=20.0)
+    own = config.policy("own", "strict")
+    assert own == Thresholds(9, 0.25, cooldown=20.0, cooldown_max=30.0, own=True)
+    assert _config("sources: {s: {kind: openai}}\nassistants: {a: {}}").policy("a", "s") == Thresholds(
+        3, 0.5, 20, 15.0, 300.0, False
+    )
+
+
+def test_a_configuration_is_frozen() -> None:
+    """Neither a value nor a mapping of a served configuration can be changed."""
+    config = _config(_LAYERS)
+    with pytest.raises(ValidationError):
+        config.store = cast("Any", "memory")
+    with pytest.raises(TypeError):
+        cast("Any", config.assistants)["new"] = config.assistants["own"]
+    with pytest.raises(TypeError):
+        cast("Any", config.sources["plain"].headers)["X"] = "y"
+
+
+def test_relative_certificates_start_at_the_configuration(tmp_path: Path) -> None:
+    """A path means the same wherever the command is started from."""
+    text = "version: 1\nsources: {s: {kind: openai, ca_file: ca.pem}}"
+    (tmp_path / "ca.pem").write_text("no certificate")
+    read = load.parse(text, "f", {}, tmp_path)
+    assert isinstance(read, tuple)
+    assert [fault.path for fault in read] == ["sources.s.ca_file"]
+    assert Config.model_validate(
+        {"version": 1, "sources": {"s": {"kind": "openai", "ca_file": "ca.pem"}}}, context=tmp_path
+    ).sources["s"].ca_file == str(tmp_path / "ca.pem")
