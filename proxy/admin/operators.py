@@ -1,0 +1,37 @@
+"""The operators' listener: metrics and health, never on the data plane.
+
+1. A scrape is rendered in a thread: with many assistants it takes longer than a request may wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from aiohttp import web
+
+
+class Operators:
+    """What Prometheus and an orchestrator ask for."""
+
+    def __init__(self, exposition: Callable[[], bytes], draining: Callable[[], bool]) -> None:
+        self._exposition, self._draining = exposition, draining
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/metrics", self._metrics),
+            web.get("/healthz", self._healthz),
+            web.get("/readyz", self._readyz),
+        ]
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        text = await asyncio.to_thread(self._exposition)
+        return web.Response(body=text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        if self._draining():
+            return web.Response(status=503, text="draining\n")
+        return web.Response(text="ready\n")

@@ -1,0 +1,149 @@
+"""The `homeport` command: serve, demo, init, check, schema.
+
+1. Exit codes: 0 done, 1 could not, 2 the configuration or the command line is at fault.
+2. Faults go to stderr, one line each, with the remedy; what was asked for goes to stdout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import orjson
+
+import proxy
+from proxy.config import load, schema, starter
+
+_FILE = Path("homeport.yaml")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code."""
+    options = _parser().parse_args(arguments)
+    code: int = options.run(options)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="homeport", description="A reverse proxy for the OpenAI API with explicit fallback chains."
+    )
+    parser.add_argument("--version", action="version", version=f"homeport {proxy.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: object, text: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=text, description=text)
+        made.set_defaults(run=run)
+        return made
+
+    serve = command(
+        "serve", _serve, "Serve the API. Without a file: ./homeport.yaml, else OPENAI_API_KEY from the environment."
+    )
+    serve.add_argument("-c", "--config", type=Path, metavar="FILE", help="the configuration to serve")
+    serve.add_argument("--listen", metavar="HOST:PORT", help="overrides `listen`")
+    serve.add_argument("--admin", metavar="HOST:PORT", help="overrides `admin.listen`")
+    demo = command("demo", _demo, "Show what Homeport does, with simulated upstreams: no key, no config.")
+    demo.add_argument("--once", action="store_true", help="end after the tour instead of staying up")
+    init = command("init", _init, "Write a commented configuration to start from.")
+    init.add_argument("file", type=Path, nargs="?", default=_FILE)
+    check = command("check", _check, "Check a configuration: every fault with its line and its remedy.")
+    check.add_argument("file", type=Path, nargs="?", default=_FILE)
+    command("schema", _schema, "Print the JSON Schema of the configuration, for editors.")
+    return parser
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+
+
+def _complain(*lines: object) -> int:
+    sys.stderr.write("".join(f"{line}\n" for line in lines))
+    return 2
+
+
+def _serve(options: argparse.Namespace) -> int:
+    loaded = _load(options.config, os.environ)
+    if isinstance(loaded, tuple):
+        return _complain(*loaded)
+    overridden = load.override(loaded, listen=options.listen, admin=options.admin)
+    if isinstance(overridden, tuple):
+        return _complain(*overridden)
+    # The server's packages take most of a second to import, and every other command can do without them.
+    import uvloop
+
+    from proxy import app
+    from proxy.record.log import to_stderr
+
+    log = to_stderr(time.time, time.monotonic)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(app.serve(overridden, log))
+    except app.CannotListen as error:
+        log.close()
+        sys.stderr.write(f"homeport: {error}; choose another address with --listen or --admin\n")
+        return 1
+    finally:
+        log.close()
+    return 0
+
+
+def _load(file: Path | None, env: Mapping[str, str]) -> schema.Config | tuple[load.Fault, ...]:
+    if file is None and not _FILE.exists():
+        return load.from_environment(env)
+    return load.read(file or _FILE, env)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    import uvloop
+
+    from proxy import app
+    from proxy.record.log import to_stderr
+
+    log = to_stderr(time.time, time.monotonic)
+    # The tour tells its own story; the log begins with what the visitor sends.
+    log.mute()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return 0 if runner.run(app.demo(log, once=options.once)) else 1
+    except app.CannotListen as error:
+        sys.stderr.write(f"homeport: {error}\n")
+        return 1
+    finally:
+        log.close()
+
+
+def _init(options: argparse.Namespace) -> int:
+    try:
+        with options.file.open("x", encoding="utf-8") as file:
+            file.write(starter.starter())
+    except FileExistsError:
+        return _complain(
+            f"{options.file} exists already and was left as it is; name another file: homeport init OTHER.yaml"
+        )
+    except OSError as error:
+        return _complain(f"{options.file} cannot be written: {error.strerror}")
+    _say(
+        f"Wrote {options.file}. Next: export OPENAI_API_KEY, `homeport check {options.file}`, "
+        f"`homeport serve -c {options.file}`."
+    )
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    loaded = load.read(options.file, os.environ)
+    if isinstance(loaded, tuple):
+        return _complain(*loaded)
+    _say(f"{options.file}: good: {len(loaded.assistants)} assistants, {len(loaded.sources)} sources")
+    for notice in load.notices(loaded):
+        _say(f"note: {notice}")
+    return 0
+
+
+def _schema(_: argparse.Namespace) -> int:
+    _say(orjson.dumps(starter.json_schema(), option=orjson.OPT_INDENT_2).decode())
+    return 0

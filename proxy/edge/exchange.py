@@ -1,0 +1,138 @@
+"""One request on the caller's side, from its arrival to its decision: what is known of it, and the headers that say so.
+
+1. Every answer carries the same headers; what is not known reads `none`, what is not known yet `pending`.
+2. The decision is made once, at the end, from facts noted on the way.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from proxy.edge.refusals import Refusal, error_event
+from proxy.edge.relay import Caller
+from proxy.routing.decision import Attempted, Decision, reason
+from proxy.routing.walk import Ports, Trail
+from proxy.terms import Endpoint, Headers, Usage
+
+_HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+# The framing is our own connection's, cookies are the source's business with us, the request id is ours to give.
+_NOT_DOWN = _HOP_BY_HOP | {"content-encoding", "content-length", "set-cookie", "x-request-id", "date"}
+
+
+class Exchange:
+    """What is known of one request. Mutable while it is served; `close()` freezes it."""
+
+    def __init__(self, request: web.Request, request_id: str, ports: Ports, at: float) -> None:
+        self.request, self.ports, self.at = request, ports, at
+        self.started = ports.clock()
+        self.caller = Caller(request, ports.clock)
+        self.trail = Trail(request_id)
+        self.endpoint: Endpoint | None = None
+        self.stream = False
+        self.client: str | None = None
+        self.assistant: str | None = None
+        self.asking: str | None = None
+        """The assistant, once its chain is being walked."""
+        self.asked_model: str | None = None
+        """The model that the caller named; shown where a binding passes it through."""
+        self.pending = False
+        """The answer was opened before it was known which tier gives it."""
+        self.served: Attempted | None = None
+        self.refusal: Refusal | None = None
+        self.outcome = "cancelled"
+        """Until something better is known."""
+        self.usage: Usage | None = None
+        self.body_in = 0
+        self.waited_for_caller = 0.0
+
+    def headers(self) -> Headers:
+        """Who answers and why, as far as it is known; see product.md for the names."""
+        served = self.served
+        unknown = "pending" if self.pending else "none"
+        given = [
+            ("x-request-id", self.trail.request_id),
+            ("x-homeport-assistant", self.assistant or "none"),
+            ("x-homeport-tier", served.tier if served else unknown),
+            ("x-homeport-source", served.source if served else unknown),
+            ("x-homeport-model", self._model(served) if served else unknown),
+            ("x-homeport-attempts", str(sum(isinstance(step, Attempted) for step in self.trail.steps))),
+        ]
+        if (served is None or served.tier != "primary") and (why := reason(self.trail.steps, self.ports.clock())):
+            given.append(("x-homeport-reason", why))
+        if served and served.upstream_id:
+            given.append(("x-homeport-upstream-request-id", served.upstream_id))
+        return tuple(given)
+
+    def _model(self, served: Attempted) -> str:
+        name = served.model if served.model != "*" else self.asked_model or "none"
+        return "".join(letter if " " < letter <= "~" else "?" for letter in name[:128]) or "none"
+
+    async def refuse(self, refusal: Refusal) -> None:
+        """Answer with a refusal: as a response, or in-band where a held stream was opened already."""
+        self.refusal = refusal
+        await self.send_error(
+            refusal.status, (("content-type", "application/json"), *refusal.headers), refusal.body(), refusal.error()
+        )
+
+    async def send_error(self, status: int, headers: Headers, body: bytes, error: dict[str, object]) -> None:
+        """An error answer; `error` stands for `body` where only an event can still be sent."""
+        if not self.caller.opened:
+            # The rest of a body that nobody will read would be taken for the next request.
+            unread = not self.request.content.is_eof()
+            await self.caller.send(status, (*headers, *self.headers()), body, close=unread)
+            return
+        retry = {name.replace("-", "_"): value for name, value in headers if name in _RETRY_WORDS}
+        assert self.endpoint is not None  # noqa: S101  # only a stream of an endpoint is ever held
+        event = error_event(self.endpoint, {**error, "status": status, "request_id": self.trail.request_id, **retry})
+        await self.caller.write(event)
+        await self.caller.finish(close=True)
+
+    def close(self) -> Decision:
+        """The story, now that it has ended."""
+        now, caller = self.ports.clock(), self.caller
+        return Decision(
+            request_id=self.trail.request_id,
+            caller_request_id=self.request.headers.get("x-request-id"),
+            at=self.at,
+            client=self.client,
+            assistant=self.assistant,
+            endpoint=self.endpoint.name if self.endpoint else "other",
+            stream=self.stream,
+            steps=tuple(self.trail.steps),
+            served=self.served,
+            outcome=self.outcome,
+            code=caller.status or 499,
+            refusal=self.refusal.code if self.refusal else None,
+            duration=now - self.started,
+            first_byte=None if caller.first_byte is None else caller.first_byte - self.started,
+            waited=self.trail.waited + self.waited_for_caller,
+            body_in=self.body_in,
+            body_out=caller.body_out,
+            usage=self.usage,
+        )
+
+
+_RETRY_WORDS = frozenset({"retry-after", "x-should-retry", "x-homeport-retry-at"})
+
+
+def headers_down(headers: Headers) -> Headers:
+    """An upstream's headers as the caller may see them."""
+    named = {
+        token.strip().lower() for name, value in headers if name.lower() == "connection" for token in value.split(",")
+    }
+    return tuple(
+        (name, value)
+        for name, value in headers
+        if (low := name.lower()) not in _NOT_DOWN and low not in named and not low.startswith("x-homeport-")
+    )

@@ -1,0 +1,76 @@
+"""Who is calling: a client by its key, and the assistant that the request is for.
+
+1. The order is fixed: identity header, the one assistant of the client's key, a `model` that is an assistant's id,
+   the default.
+2. Keys are compared by their SHA-256; no key is kept, and none is named in a refusal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from proxy.config.addresses import is_loopback
+from proxy.config.schema import Config
+from proxy.edge import refusals
+from proxy.edge.refusals import Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Whoever holds a key, or anyone where keys are not asked for."""
+
+    id: str | None
+    assistants: frozenset[str] | None
+    """Ids that it may use; None is all."""
+
+    def may_use(self, assistant: str) -> bool:
+        return self.assistants is None or assistant in self.assistants
+
+
+_ANYONE = Client(None, None)
+
+
+class Identity:
+    """The rules of one configuration."""
+
+    def __init__(self, config: Config) -> None:
+        self._header = config.identity.header
+        self._default = config.identity.default
+        self.assistants = config.assistants.keys()
+        keyed = config.clients if not isinstance(config.clients, str) else ()
+        self._by_digest = {
+            client.key_sha256.lower(): Client(
+                client.id, None if client.assistants is None else frozenset(client.assistants)
+            )
+            for client in keyed
+        }
+        self._local_only = config.listen.loopback
+
+    def client(self, headers: Mapping[str, str]) -> Client | Refusal:
+        """The caller by its key, or why it may not call at all."""
+        if self._local_only and (origin := headers.get("Origin")) and not is_loopback(urlsplit(origin).hostname or ""):
+            return refusals.origin_forbidden()
+        if not self._by_digest:
+            return _ANYONE
+        key = headers.get("Authorization", "").removeprefix("Bearer ").strip() or headers.get("api-key", "")
+        known = self._by_digest.get(hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest())
+        return known or refusals.key_missing()
+
+    def assistant(self, headers: Mapping[str, str], client: Client, model: str | None) -> str | Refusal:
+        """The id of the assistant that the request is for."""
+        name = headers.get(self._header, "").strip() or self._unnamed(client, model)
+        if not name:
+            return refusals.assistant_required(self._header)
+        if name not in self.assistants:
+            return refusals.assistant_not_found(name)
+        if not client.may_use(name):
+            return refusals.assistant_forbidden(name, client.id or "")
+        return name
+
+    def _unnamed(self, client: Client, model: str | None) -> str | None:
+        if client.assistants is not None and len(client.assistants) == 1:
+            return next(iter(client.assistants))
+        return model if model in self.assistants else self._default

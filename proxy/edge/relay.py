@@ -1,0 +1,249 @@
+"""A committed answer on its way to the caller: never faster than the caller reads, and never made to look whole.
+
+1. Only whole events are forwarded, so a comment or an error event of ours can always be put between two of them.
+2. While a write waits for the caller nothing more is read from the upstream: memory per answer is bounded.
+3. A cut stream ends with an error event and no terminal one, and then the connection ends; a cut JSON answer ends with
+   the connection at once. The stream's last chunk is still sent: some clients (aiohttp's is one) throw away what they
+   have not read yet when it is missing, and would never see the error event.
+4. An upstream's error event after the commit is replaced by ours, which carries the request id; `response.failed` is
+   itself an end of the protocol and stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from aiohttp import web
+
+from proxy.terms import Abandoned, Accepted, Cause, Diagnosis, Headers, Interrupted, Sign, Stream, StreamEvent
+
+_LAST_BYTE_WAIT = 0.25
+"""Seconds for the upstream to end its answer after the terminal event, so that its connection can be used again."""
+
+
+class Caller:
+    """The caller's end of one exchange: opened once, written in order, finished or cut."""
+
+    def __init__(self, request: web.Request, clock: Callable[[], float]) -> None:
+        self._request, self._clock = request, clock
+        self._response: web.StreamResponse | None = None
+        self.status = 0
+        """What was sent; 0 until then."""
+        self.body_out = 0
+        self.first_byte: float | None = None
+
+    @property
+    def opened(self) -> bool:
+        return self._response is not None
+
+    @property
+    def response(self) -> web.StreamResponse:
+        if self._response is None:
+            raise RuntimeError("no answer was opened")
+        return self._response
+
+    async def send(self, status: int, headers: Headers, body: bytes, *, close: bool = False) -> None:
+        """A whole answer at once."""
+        response = web.Response(status=status, body=body)
+        await self._open(response, headers, close)
+        self._count(len(body))
+        await response.write_eof()
+
+    async def open(self, status: int, headers: Headers) -> None:
+        """Begin an answer of unknown length."""
+        await self._open(web.StreamResponse(status=status), headers, close=False)
+
+    async def _open(self, response: web.StreamResponse, headers: Headers, close: bool) -> None:
+        for name, value in headers:
+            response.headers.add(name, value)
+        if close:
+            response.force_close()
+        self._response, self.status = response, response.status
+        await response.prepare(self._request)
+
+    async def write(self, data: bytes) -> None:
+        """Bytes for the caller; returns when it keeps up."""
+        self._count(len(data))
+        await self.response.write(data)
+
+    async def finish(self, *, close: bool = False) -> None:
+        """The answer's end; `close` ends the connection as well."""
+        if close:
+            self.response.force_close()
+        await self.response.write_eof()
+
+    def cut(self) -> None:
+        """Drop the connection, so that what was sent cannot pass for a whole answer."""
+        self.response.force_close()
+        if self._request.transport is not None:
+            self._request.transport.abort()
+
+    def _count(self, size: int) -> None:
+        if self.first_byte is None:
+            self.first_byte = self._clock()
+        self.body_out += size
+
+
+class Pulse:
+    """Keeps an eye on a streamed exchange: a sign of life for a caller who waits, an end when either side stalls.
+
+    One coarse timer per stream, so that an event costs no timer of its own.
+    """
+
+    def __init__(self, beat: Callable[[], Coroutine[Any, Any, None]], hold: float, idle: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._beat, self._hold, self._idle = beat, hold, idle
+        self._every = max(hold, 1.0)
+        self._tick = min(max(min(hold, idle) / 4, 0.02), 5.0)
+        self._since = self._loop.time()
+        self._beaten = self._since - self._every
+        self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.Timeout | None = None
+        self._handle = self._loop.call_later(hold, self._check)
+        self.writing = False
+        """The caller is being waited for, rather than the upstream."""
+        self.waited_for_caller = 0.0
+
+    def heard(self) -> None:
+        """Bytes came from the upstream."""
+        self._since = self._loop.time()
+
+    def watch(self, timer: asyncio.Timeout) -> None:
+        """The answer is committed: from here on let `timer` expire when a side is idle for too long."""
+        self._timer, self._since = timer, self._loop.time()
+        self._handle.cancel()
+        self._check()
+
+    async def write(self, caller: Caller, data: bytes) -> None:
+        """Write, on the caller's account."""
+        self.writing, self._since = True, self._loop.time()
+        await caller.write(data)
+        self.writing, began, self._since = False, self._since, self._loop.time()
+        self.waited_for_caller += self._since - began
+
+    def _check(self) -> None:
+        now = self._loop.time()
+        silent = now - self._since
+        if self._timer is not None and silent >= self._idle:
+            self._timer.reschedule(now)
+            return
+        if not self.writing and silent >= self._hold and now - self._beaten >= self._every:
+            self._beaten = now
+            self._task = self._loop.create_task(self._beat())
+        self._handle = self._loop.call_later(self._tick, self._check)
+
+    async def settled(self) -> None:
+        """Wait for a comment that is being written."""
+        if self._task is not None and not self._task.done():
+            await asyncio.wait({self._task}, timeout=self._idle)
+
+    def stop(self) -> None:
+        """No more comments. Any number of calls."""
+        self._handle.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+
+async def relay_stream(
+    accepted: Accepted, stream: Stream, caller: Caller, pulse: Pulse, complain: Callable[[Diagnosis], bytes]
+) -> Interrupted | Abandoned | None:
+    """Forward a stream to its end; None when it was whole. `complain` makes the error event for a cut."""
+    told = False
+    cut: Diagnosis | None
+    try:
+        async with asyncio.timeout(None) as timer:
+            pulse.watch(timer)
+            cut, told = await _forward(accepted, stream, caller, pulse)
+    except TimeoutError:
+        if pulse.writing:
+            caller.cut()
+            return Abandoned("caller_stalled")
+        cut = Diagnosis(Cause.TIMEOUT_IDLE, "idle")
+    await pulse.settled()
+    if cut is None:
+        await caller.finish()
+        await _rest(accepted)
+        return None
+    if not told:
+        await caller.write(complain(cut))
+    await caller.finish(close=True)
+    return Interrupted(cut)
+
+
+_TRUNCATED = Diagnosis(Cause.STREAM_BROKEN, "truncated")
+
+
+async def _forward(accepted: Accepted, stream: Stream, caller: Caller, pulse: Pulse) -> tuple[Diagnosis | None, bool]:
+    """Why the answer is not whole (None if it is), and whether the caller has been told so by the upstream itself."""
+    reader = stream.reader
+    events: Sequence[StreamEvent] = stream.events
+    ended = accepted.complete
+    while True:
+        place = next((i for i, event in enumerate(events) if event.sign not in _GOING_ON), len(events))
+        end = events[place] if place < len(events) else None
+        proper = end is not None and (end.sign is Sign.FAILED or (end.sign is Sign.DONE and reader.whole))
+        if kept := events[: place + proper]:
+            await pulse.write(caller, b"".join([event.raw for event in kept]))
+        if end is not None:
+            return _meaning(end, stream), proper
+        if ended:
+            return (None if reader.whole else _TRUNCATED), False
+        chunk = await accepted.reply.chunk()
+        pulse.heard()
+        if isinstance(chunk, Diagnosis):
+            return chunk, False
+        events = reader.feed(chunk) if chunk else reader.finish()
+        ended = not chunk
+
+
+_GOING_ON = (Sign.LIFE, Sign.CONTENT)
+
+
+def _meaning(end: StreamEvent, stream: Stream) -> Diagnosis | None:
+    match end.sign:
+        case Sign.DONE:
+            return None if stream.reader.whole else _TRUNCATED
+        case Sign.ERROR | Sign.FAILED:
+            return stream.diagnose(end.error or {})
+        case _:
+            return Diagnosis(Cause.STREAM_BROKEN, "garbage")
+
+
+async def relay_body(accepted: Accepted, caller: Caller, idle: float, until: float) -> Interrupted | Abandoned | None:
+    """Forward a large JSON answer. `idle` in seconds; `until` on the loop's clock."""
+    loop = asyncio.get_running_loop()
+    writing = True
+    try:
+        async with asyncio.timeout(idle) as timer:
+            data: bytes | Diagnosis = accepted.body
+            while data and isinstance(data, bytes):
+                writing = True
+                await caller.write(data)
+                writing = False
+                timer.reschedule(min(loop.time() + idle, until))
+                data = b"" if accepted.complete else await accepted.reply.chunk()
+    except TimeoutError:
+        caller.cut()
+        if writing:
+            return Abandoned("caller_stalled")
+        late = loop.time() >= until
+        return Interrupted(Diagnosis(Cause.TIMEOUT_TOTAL, "total") if late else Diagnosis(Cause.TIMEOUT_IDLE, "idle"))
+    if isinstance(data, Diagnosis):
+        caller.cut()
+        return Interrupted(data)
+    await caller.finish()
+    return None
+
+
+async def _rest(accepted: Accepted) -> None:
+    """Read to the upstream's end of answer: only then can the connection serve another request."""
+    if accepted.complete:
+        return
+    try:
+        async with asyncio.timeout(_LAST_BYTE_WAIT):
+            while (chunk := await accepted.reply.chunk()) and not isinstance(chunk, Diagnosis):
+                pass
+    except TimeoutError:
+        pass

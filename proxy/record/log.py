@@ -1,0 +1,184 @@
+"""One line per finished request, and one per event that an operator should know of: JSON, or plain words on a terminal.
+
+1. A line is made of decision facts and of our own words: no prompt, no answer, no header of a caller, no credential.
+2. The event loop never waits for the place the lines go to: a thread writes them, and when it cannot keep up, lines are
+   dropped and counted in the next one that is written.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import IO, Any
+
+import orjson
+
+from proxy.breaker.state import Moved
+from proxy.routing.decision import Attempted, Decision, Step, reason
+
+_QUEUE = 10_000
+"""Lines."""
+
+
+class Log:
+    """Writes lines to `stream`; `human` chooses plain words over JSON."""
+
+    def __init__(self, stream: IO[str], *, human: bool, unix: Callable[[], float], clock: Callable[[], float]) -> None:
+        self._stream, self._human, self._unix, self._clock = stream, human, unix, clock
+        self._lines: deque[Callable[[], str]] = deque()
+        self._dropped = 0
+        self._wake = threading.Event()
+        self._closing = False
+        self._muted = False
+        self._thread = threading.Thread(target=self._write, name="log", daemon=True)
+        self._thread.start()
+
+    def decision(self, decision: Decision) -> None:
+        """A request is finished."""
+        now = self._clock()
+        self._put(lambda: self._told(decision, now))
+
+    def moved(self, target: str, move: Moved) -> None:
+        """A breaker changed its word. `target` holds no credential, only its digest, which is left out."""
+        name = "|".join(target.split("|")[:4])
+        self.event("breaker", target=name, before=move.before.value, after=move.after.value, cause=move.cause)
+
+    def event(self, what: str, **facts: Any) -> None:
+        """Something else that happened, in our own words."""
+        at = self._unix()
+        self._put(lambda: self._line(at, what, facts))
+
+    def failed(self, request_id: str, error: BaseException) -> None:
+        """A fault of our own. The exception's text may quote a caller, so only its kind and its place are told."""
+        frames = traceback.extract_tb(error.__traceback__)[-6:]
+        place = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))
+        self.event("internal_error", request_id=request_id, error=type(error).__name__, place=place)
+
+    def mute(self) -> None:
+        """Write nothing for now."""
+        self._muted = True
+
+    def unmute(self) -> None:
+        """Write again."""
+        self._muted = False
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._closing = True
+        self._wake.set()
+        self._thread.join(timeout=5)
+
+    def _put(self, line: Callable[[], str]) -> None:
+        if self._muted:
+            return
+        if len(self._lines) >= _QUEUE:
+            self._dropped += 1
+            return
+        self._lines.append(line)
+        self._wake.set()
+
+    def _write(self) -> None:
+        while not (self._closing and not self._lines):
+            self._wake.wait()
+            if not self._closing:
+                self._wake.clear()
+            written: list[str] = []
+            while self._lines and len(written) < 500:
+                written.append(self._lines.popleft()())
+            if self._dropped:
+                lost, self._dropped = self._dropped, 0
+                written.append(self._line(self._unix(), "log_lines_dropped", {"count": lost}))
+            if self._lines:
+                self._wake.set()
+            try:
+                self._stream.write("".join(written))
+                self._stream.flush()
+            except (OSError, ValueError):
+                self._dropped += len(written)
+
+    def _line(self, at: float, what: str, facts: dict[str, Any]) -> str:
+        if self._human:
+            said = " ".join(f"{key}={value}" for key, value in facts.items())
+            return f"{_time(at)} {what} {said}\n"
+        return orjson.dumps({"at": _stamp(at), "event": what, **facts}).decode() + "\n"
+
+    def _told(self, decision: Decision, now: float) -> str:
+        return _human(decision, now) if self._human else orjson.dumps(_facts(decision, now)).decode() + "\n"
+
+
+def _human(decision: Decision, now: float) -> str:
+    served = decision.served
+    by = f"{served.tier} {served.source}/{served.model}" if served else decision.refusal or "none"
+    why = reason(decision.steps, now)
+    return (
+        f"{_time(decision.at)} {decision.code} {decision.assistant or '-'} {decision.endpoint} {decision.outcome} "
+        f"by {by} in {decision.duration * 1000:.0f} ms{' because ' + why if why else ''} {decision.request_id}\n"
+    )
+
+
+def _facts(decision: Decision, now: float) -> dict[str, Any]:
+    served, usage = decision.served, decision.usage
+    facts: dict[str, Any] = {
+        "at": _stamp(decision.at),
+        "event": "request",
+        "request_id": decision.request_id,
+        "client": decision.client,
+        "assistant": decision.assistant,
+        "endpoint": decision.endpoint,
+        "stream": decision.stream,
+        "outcome": decision.outcome,
+        "code": decision.code,
+        "refusal": decision.refusal,
+        "tier": served.tier if served else None,
+        "source": served.source if served else None,
+        "model": served.model if served else None,
+        "reason": reason(decision.steps, now) or None,
+        "duration_ms": _ms(decision.duration),
+        "first_byte_ms": None if decision.first_byte is None else _ms(decision.first_byte),
+        "overhead_ms": _ms(max(0.0, decision.duration - decision.waited)),
+        "body_in": decision.body_in,
+        "body_out": decision.body_out,
+        "usage": None if usage is None else {"input": usage.input, "output": usage.output},
+        "steps": [_step(step) for step in decision.steps],
+    }
+    return {key: value for key, value in facts.items() if value is not None}
+
+
+def _step(step: Step) -> dict[str, Any]:
+    where: dict[str, Any] = {"tier": step.tier, "source": step.source, "model": step.model}
+    if not isinstance(step, Attempted):
+        facts: dict[str, Any] = {"skipped": step.reason, "detail": step.detail, "tripped_by": list(step.tripped_by)}
+    else:
+        facts = {
+            "outcome": step.outcome,
+            "detail": step.detail,
+            "heard": step.heard,
+            "status": step.status,
+            "ms": _ms(step.ended - step.started),
+            "billed": step.billed,
+            "probe": step.probe,
+            "retried": step.retried or None,
+            "upstream_id": step.upstream_id,
+        }
+    return where | {key: value for key, value in facts.items() if value}
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)
+
+
+def _stamp(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+
+
+def _time(at: float) -> str:
+    return datetime.fromtimestamp(at).astimezone().strftime("%H:%M:%S")
+
+
+def to_stderr(unix: Callable[[], float], clock: Callable[[], float]) -> Log:
+    """The log of a running replica."""
+    return Log(sys.stderr, human=sys.stderr.isatty(), unix=unix, clock=clock)

@@ -1,0 +1,264 @@
+"""Prometheus metrics: every name that Homeport exports, counted from decisions, or read from the breakers at scrape.
+
+1. Label values come from the configuration and from closed lists, never from a caller: no assistant is `_unknown`.
+2. A decision is counted once, when it is finished; breaker state is not mirrored but read when it is asked for.
+3. Breaker state, last use and requests by outcome exist from the start; the rest appears when first seen.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
+from typing import Generic, TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+import proxy
+from proxy.breaker.keeper import Guard
+from proxy.breaker.state import Moved, View, Word
+from proxy.routing.bindings import Bindings, Route, Tier
+from proxy.routing.decision import Attempted, Decision, Skipped, Step
+from proxy.terms import CHAT, EMBEDDINGS
+
+_LONG = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
+_SHORT = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
+_FROM_BOOT = (("success", "200"), ("fallback_success", "200"), ("exhausted", "503"))
+_NO_FAILURE = frozenset({"served", "cancelled", "unsupported", "client_fault", "context_length", "content_policy"})
+
+Look = Callable[[Guard], View]
+Kind = TypeVar("Kind", Counter, Gauge, Histogram)
+_UNKNOWN = "_unknown"
+
+# A second series per counter, with the time it was made, doubles what Prometheus stores and answers no question here.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+class Metrics:
+    """One replica's metrics, in a registry of their own."""
+
+    def __init__(
+        self, bindings: Bindings, look: Look, to_unix: Callable[[float], float], serving: Mapping[str, int]
+    ) -> None:
+        """`to_unix` turns times of the breakers' clock into Unix time; `serving` counts requests by assistant."""
+        self._to_unix = to_unix
+        self._registry = registry = CollectorRegistry()
+
+        def counter(name: str, text: str, *labels: str) -> _Family[Counter]:
+            return _Family(Counter(name, text, labels, registry=registry))
+
+        def gauge(name: str, text: str, *labels: str) -> _Family[Gauge]:
+            return _Family(Gauge(name, text, labels, registry=registry))
+
+        def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> _Family[Histogram]:
+            return _Family(Histogram(name, text, labels, registry=registry, buckets=buckets))
+
+        a, t, s, m = "assistant", "tier", "source", "model"
+        self._build = gauge("homeport_build_info", "Always 1", "version", "commit", "python")
+        self._requests = counter(
+            "homeport_requests_total", "Requests finished", a, "endpoint", "stream", "outcome", "code"
+        )
+        self._duration = histogram(
+            "homeport_request_duration_seconds", "From arrival to the last byte", _LONG, a, "stream"
+        )
+        self._first_byte = histogram(
+            "homeport_request_time_to_first_byte_seconds",
+            "Until the first body byte, all tiers included",
+            _LONG,
+            a,
+            "stream",
+        )
+        self._body_in = counter("homeport_request_body_bytes_total", "Body bytes from callers", a)
+        self._body_out = counter("homeport_response_body_bytes_total", "Body bytes to callers", a)
+        self._overhead = histogram(
+            "homeport_overhead_seconds", "Time in the proxy, waiting for upstreams left out", _SHORT
+        )
+        self._attempts = counter("homeport_attempts_total", "Upstream attempts", a, t, "outcome")
+        self._status = counter(
+            "homeport_upstream_status_total", "Upstream HTTP status, `none` without an answer", s, "code"
+        )
+        self._upstream = histogram(
+            "homeport_upstream_duration_seconds", "Attempt start to last upstream byte", _LONG, s, m
+        )
+        self._first_token = histogram(
+            "homeport_upstream_time_to_first_token_seconds", "Attempt start to first content of a stream", _LONG, s, m
+        )
+        self._connect = histogram("homeport_upstream_connect_seconds", "TCP and TLS of new connections", _SHORT, s)
+        self._stalls = counter("homeport_stream_stalls_total", "Silence over its limit", a, t, "phase")
+        self._truncated = counter("homeport_stream_truncated_total", "Committed answers that broke off", a, t)
+        self._fallbacks = counter(
+            "homeport_fallbacks_total", "Moves to the next tier", a, "from_tier", "to_tier", "reason"
+        )
+        self._skipped = counter("homeport_tier_skipped_total", "Tiers not tried", a, t, "reason")
+        self._exhausted = counter("homeport_chain_exhausted_total", "Requests that no tier served", a, "reason")
+        self._moves = counter(
+            "homeport_breaker_transitions_total", "Breaker transitions", s, m, "from_state", "to_state", "cause"
+        )
+        self._probes = counter(
+            "homeport_probes_total", "Requests that asked whether a tier is back", s, m, "kind", "result"
+        )
+        self._tokens = counter("homeport_tokens_total", "Tokens as the upstream billed them", a, t, "kind")
+        self._used = gauge(
+            "homeport_tier_last_used_timestamp_seconds", "Unix time of the last attempt, 0 = never", a, t
+        )
+        self._succeeded = gauge("homeport_tier_last_success_timestamp_seconds", "Unix time it last served", a, t)
+        self._failed = gauge(
+            "homeport_tier_last_failure_timestamp_seconds", "Unix time it last failed, 0 = never", a, t
+        )
+
+        self._build(proxy.__version__, "", platform.python_version()).set(1)
+        self._targets: dict[str, tuple[str, str]] = {}
+        for name, route in bindings.routes.items():
+            for outcome, code in _FROM_BOOT:
+                for stream in ("false", "true"):
+                    self._requests(name, CHAT.name, stream, outcome, code)
+            for label, tier in _labelled(route):
+                self._used(name, label)
+                self._failed(name, label)
+                for guard in tier.guards.values():
+                    self._targets[guard.target] = (tier.binding.source, tier.binding.model)
+                    if guard.credential:
+                        self._targets[guard.credential] = (tier.binding.source, "*")
+        registry.register(_Live(bindings, look, to_unix, serving))
+        ProcessCollector(registry=registry)
+
+    def exposition(self) -> bytes:
+        """The text that Prometheus scrapes. Takes milliseconds with many assistants; call it beside the event loop."""
+        return generate_latest(self._registry)
+
+    def moved(self, target: str, move: Moved) -> None:
+        """A breaker changed its word."""
+        source, model = self._targets[target]
+        self._moves(source, model, move.before.value, move.after.value, move.cause).inc()
+
+    def ended(self, decision: Decision) -> None:
+        """Count a finished request."""
+        a = decision.assistant or _UNKNOWN
+        stream = "true" if decision.stream else "false"
+        self._requests(a, decision.endpoint, stream, decision.outcome, str(decision.code)).inc()
+        if decision.body_in:
+            self._body_in(a).inc(decision.body_in)
+        self._body_out(a).inc(decision.body_out)
+        if not decision.steps:
+            return
+        self._duration(a, stream).observe(decision.duration)
+        self._overhead().observe(max(0.0, decision.duration - decision.waited))
+        if decision.first_byte is not None:
+            self._first_byte(a, stream).observe(decision.first_byte)
+        prefix = _prefix(decision.endpoint)
+        for step in decision.steps:
+            self._step(a, prefix + step.tier, step)
+        for before, after in pairwise(decision.steps):
+            if not (isinstance(after, Attempted) and after.probe == "early"):
+                self._fallbacks(a, prefix + before.tier, prefix + after.tier, _word(before)).inc()
+        if decision.outcome == "exhausted":
+            self._exhausted(a, _word(decision.steps[-1])).inc()
+        if decision.served is not None and decision.usage is not None:
+            usage = decision.usage
+            counts = {"input": usage.input, "output": usage.output, "cache_read": usage.cache_read}
+            for kind, count in (counts | {"reasoning": usage.reasoning}).items():
+                if count:
+                    self._tokens(a, prefix + decision.served.tier, kind).inc(count)
+
+    def _step(self, a: str, t: str, step: Step) -> None:
+        if isinstance(step, Skipped):
+            self._skipped(a, t, step.reason).inc()
+            if step.reason == Word.HALF_OPEN:
+                self._probes(step.source, step.model, "half_open", "lost_race").inc()
+            return
+        s, m = step.source, step.model
+        self._attempts(a, t, step.outcome).inc()
+        self._status(s, str(step.status or "none")).inc()
+        self._upstream(s, m).observe(step.ended - step.started)
+        if step.first_token is not None:
+            self._first_token(s, m).observe(step.first_token - step.started)
+        if step.connected is not None and not step.reused:
+            self._connect(s).observe(step.connected - step.started)
+        if step.probe in ("half_open", "early"):
+            self._probes(s, m, step.probe, step.heard if step.heard in ("good", "bad") else "neutral").inc()
+        if step.detail in ("first_byte", "idle"):
+            self._stalls(a, t, "first_byte" if step.detail == "first_byte" else "mid_stream").inc()
+        if step.outcome == "stream_broken":
+            self._truncated(a, t).inc()
+        now = self._to_unix(step.ended)
+        self._used(a, t).set(now)
+        if step.outcome == "served":
+            self._succeeded(a, t).set(now)
+        elif step.outcome not in _NO_FAILURE:
+            self._failed(a, t).set(now)
+
+
+def _word(step: Step) -> str:
+    return step.outcome if isinstance(step, Attempted) else step.reason
+
+
+def _prefix(endpoint: str) -> str:
+    """Tiers of a chain of its own are told apart from those of the assistant's."""
+    return f"{EMBEDDINGS.chain}/" if endpoint == EMBEDDINGS.name else ""
+
+
+def _labelled(route: Route) -> Iterator[tuple[str, Tier]]:
+    for tier in route.own.tiers:
+        yield tier.name, tier
+    for key, chain in route.chains.items():
+        for tier in chain.tiers:
+            yield f"{key}/{tier.name}", tier
+
+
+class _Family(Generic[Kind]):
+    """A metric's children by label values: a dict lookup instead of the library's lock and checks on every request."""
+
+    def __init__(self, metric: Kind) -> None:
+        self._metric: Kind = metric
+        self._children: dict[tuple[str, ...], Kind] = {}
+
+    def __call__(self, *labels: str) -> Kind:
+        child = self._children.get(labels)
+        if child is None:
+            child = self._children[labels] = self._metric.labels(*labels) if labels else self._metric
+        return child
+
+
+_SEVERITY = (Word.CLOSED, Word.HALF_OPEN, Word.OPEN, Word.PARKED, Word.DISABLED, Word.ISOLATED)
+
+
+class _Live(Collector):
+    """What is true now: read at scrape."""
+
+    def __init__(
+        self, bindings: Bindings, look: Look, to_unix: Callable[[float], float], serving: Mapping[str, int]
+    ) -> None:
+        self._bindings, self._look, self._to_unix, self._serving = bindings, look, to_unix, serving
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        a, t, s, m = "assistant", "tier", "source", "model"
+        serving = GaugeMetricFamily("homeport_requests_in_flight", "Requests being served", labels=[a])
+        state = GaugeMetricFamily("homeport_breaker_state", "1 for the state this replica sees", labels=[a, t, "state"])
+        info = GaugeMetricFamily("homeport_tier_info", "What a tier is bound to", labels=[a, t, s, m, "kind"])
+        until = GaugeMetricFamily(
+            "homeport_breaker_open_until_timestamp_seconds", "Unix time the target may be tried, 0 = now", labels=[s, m]
+        )
+        failures = GaugeMetricFamily("homeport_breaker_failures", "Failures in the current run", labels=[s, m])
+        targets: dict[tuple[str, str], View] = {}
+        for name, route in self._bindings.routes.items():
+            serving.add_metric([name], self._serving.get(name, 0))
+            for label, tier in _labelled(route):
+                binding = tier.binding
+                info.add_metric([name, label, binding.source, binding.model, binding.kind], 1)
+                # One tier has a breaker per endpoint; the worst of them is the tier's.
+                view = max((self._look(guard) for guard in tier.guards.values()), key=_severity)
+                for word in Word:
+                    state.add_metric([name, label, word.value], float(word is view.word))
+                known = targets.get((binding.source, binding.model))
+                targets[binding.source, binding.model] = view if known is None else max(known, view, key=_severity)
+        for (source, model), view in targets.items():
+            until.add_metric([source, model], self._to_unix(view.until) if view.until is not None else 0.0)
+            failures.add_metric([source, model], view.failures)
+        yield from (serving, state, info, until, failures)
+
+
+def _severity(view: View) -> int:
+    return _SEVERITY.index(view.word)

@@ -1,0 +1,115 @@
+"""The assistant → chain table of one configuration: immutable, and swapped whole.
+
+1. Whose health it is lies in the target's name: kind, base URL, model, endpoint, credential, and the assistant only
+   where it asked for breakers of its own. Rebinding a tier or rotating a key makes another target, with fresh state.
+2. A credential appears in a target's name only as the keyed digest that `identify` makes of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from proxy.breaker.keeper import Guard
+from proxy.breaker.state import Policy
+from proxy.config import schema
+from proxy.terms import ENDPOINTS, Binding, Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """A place in a chain."""
+
+    name: str
+    """primary, fallback-1, …"""
+    binding: Binding
+    guards: Mapping[str, Guard]
+    """By endpoint name: a key may serve one path and be refused on another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Tiers in the order in which they are tried."""
+
+    tiers: tuple[Tier, ...]
+    cleared: bool = False
+    """The operator left the primary empty."""
+    declares: bool = False
+    """Some tier declares what it supports, so a request's needs must be known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How one assistant's requests go."""
+
+    assistant: str
+    own: Chain
+    chains: Mapping[str, Chain]
+    """Chains of endpoints that may not use the assistant's own, by their key."""
+    timeouts: schema.Timeouts
+
+    def chain(self, endpoint: Endpoint) -> Chain | None:
+        """The chain for an endpoint; None when it is not configured."""
+        return self.own if endpoint.chain is None else self.chains.get(endpoint.chain)
+
+
+@dataclass(frozen=True, slots=True)
+class Bindings:
+    """Every assistant's route."""
+
+    routes: Mapping[str, Route]
+
+
+def bind(config: schema.Config, identify: Callable[[str], str]) -> Bindings:
+    """The table of a checked configuration. `identify` turns a secret into a name that does not give it away."""
+    return Bindings({name: _route(config, name, identify) for name in config.assistants})
+
+
+def _route(config: schema.Config, name: str, identify: Callable[[str], str]) -> Route:
+    assistant = config.assistants[name]
+
+    def chain(
+        primary: schema.Binding | None, fallbacks: tuple[schema.Binding, ...], endpoints: list[Endpoint]
+    ) -> Chain:
+        named = ([] if primary is None else [("primary", primary)]) + [
+            (f"fallback-{place}", binding) for place, binding in enumerate(fallbacks, start=1)
+        ]
+        tiers = tuple(_tier(config, name, tier, binding, endpoints, identify) for tier, binding in named)
+        return Chain(tiers, cleared=primary is None, declares=any(t.binding.supports is not None for t in tiers))
+
+    return Route(
+        assistant=name,
+        own=chain(assistant.primary, assistant.fallbacks, [e for e in ENDPOINTS if e.chain is None]),
+        chains={
+            key: chain(each.primary, each.fallbacks, [e for e in ENDPOINTS if e.chain == key])
+            for key, each in assistant.chains.items()
+        },
+        timeouts=assistant.timeouts,
+    )
+
+
+def _tier(
+    config: schema.Config,
+    assistant: str,
+    tier: str,
+    bound: schema.Binding,
+    endpoints: list[Endpoint],
+    identify: Callable[[str], str],
+) -> Tier:
+    source = config.sources[bound.source]
+    secret = source.api_key.get_secret_value() if source.api_key else ""
+    credential = f"{source.kind}|{source.base_url}|{identify(secret)}" if secret else None
+    values = config.policy(assistant, bound.source)
+    policy = Policy(
+        values.failure_threshold, values.failure_rate, values.minimum_calls, values.cooldown, values.cooldown_max
+    )
+    scope = f"|{assistant}" if values.own else ""
+    guards = {
+        endpoint.name: Guard(
+            f"{source.kind}|{source.base_url}|{bound.model}|{endpoint.name}|{credential or ''}{scope}",
+            credential,
+            policy,
+        )
+        for endpoint in endpoints
+    }
+    return Tier(tier, bound.resolve(source.kind), guards)

@@ -1,0 +1,263 @@
+"""The walk: for each tier in order: fits? admitted? send, judge, settle, note. The first that serves ends it.
+
+1. Every permit is settled exactly once, also when the caller leaves in the middle.
+2. A tier that was not sent to has not been tried: its breaker's word goes into the story, and nothing else happens.
+3. One deadline spans all attempts; each attempt leaves a reserve for the tiers after it.
+4. Time and I/O come in through Ports; nothing here waits by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+
+from proxy.breaker.keeper import Guard, Keeper, Permit, Verdict
+from proxy.breaker.state import Hears, View, Word
+from proxy.routing.bindings import Chain, Tier
+from proxy.routing.decision import Attempted, Skipped, Step
+from proxy.routing.verdict import REQUEST_FAULTS, Onward, Ruling, judge
+from proxy.terms import (
+    Abandoned,
+    Accepted,
+    Binding,
+    Cause,
+    Diagnosis,
+    Failed,
+    Interrupted,
+    Limits,
+    Outcome,
+    Progress,
+    Question,
+    Rejected,
+)
+
+Send = Callable[[Question, Binding, Limits, Progress], Awaitable[Outcome]]
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What the walk is given of the world."""
+
+    breakers: Keeper
+    send: Send
+    clock: Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """How long the caller's request may take until it is committed, and how its attempts are bounded. Seconds."""
+
+    until: float
+    """Absolute."""
+    total: float
+    """From arrival to `until`."""
+    overrun: Diagnosis
+    """TIMEOUT_TOTAL where the operator set `until`, PATIENCE where the caller did."""
+    connect: float
+    first_byte: float
+    first_token: float
+    idle: float
+    attempt: float | None = None
+
+
+@dataclass(slots=True)
+class Trail:
+    """The steps so far. The edge keeps it, so that a story cut short is still told."""
+
+    request_id: str
+    steps: list[Step] = field(default_factory=list)
+    waited: float = 0.0
+    """Seconds spent waiting for upstreams."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A tier's answer, committed."""
+
+    accepted: Accepted
+    attempted: Attempted
+    permit: Permit
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Nobody served."""
+
+    verbatim: Rejected | None
+    """An upstream's own answer for the caller: a fault of the request, or the word of a chain's only tier."""
+
+
+async def walk(question: Question, chain: Chain, deadline: Deadline, trail: Trail, ports: Ports) -> Served | Refused:
+    """Try the tiers in order until one serves; never raises for anything an upstream does."""
+    journey = _Journey(question, chain, deadline, trail, ports)
+    if chain.cleared:
+        trail.steps.append(Skipped("primary", "none", "none", "unbound"))
+    refused: list[tuple[int, View]] = []
+    for place, tier in enumerate(chain.tiers):
+        if unfit := journey.unfit(place, tier):
+            trail.steps.append(Skipped(tier.name, tier.binding.source, tier.binding.model, unfit))
+            continue
+        admitted = await ports.breakers.admit(journey.guard(tier), trail.request_id)
+        if isinstance(admitted, View):
+            refused.append((place, admitted))
+            trail.steps.append(_denied(tier, admitted))
+            continue
+        end = await journey.attempt(place, admitted)
+        if end is not None:
+            return end
+    if not any(isinstance(step, Attempted) for step in trail.steps):
+        end = await _early(journey, refused)
+        if end is not None:
+            return end
+    return journey.refusal()
+
+
+async def _early(journey: _Journey, refused: list[tuple[int, View]]) -> Served | Refused | None:
+    """No tier may be tried: ask the open one that is due soonest, ahead of its time, if nobody else is asking it."""
+    asleep = [(seen.until or 0.0, place) for place, seen in refused if seen.word is Word.OPEN]
+    if not asleep:
+        return None
+    _, place = min(asleep)
+    guard = journey.guard(journey.chain.tiers[place])
+    admitted = await journey.ports.breakers.admit(guard, journey.trail.request_id, early=True)
+    return await journey.attempt(place, admitted) if isinstance(admitted, Permit) else None
+
+
+class _Journey:
+    """What one walk knows while it is under way."""
+
+    def __init__(self, question: Question, chain: Chain, deadline: Deadline, trail: Trail, ports: Ports) -> None:
+        self.question, self.chain, self.deadline, self.trail, self.ports = question, chain, deadline, trail, ports
+        self._outgrown: int | None = None
+        """Once a tier found the request too long: the largest declared context window that was too small, in tokens."""
+        self._answers: list[Rejected] = []
+
+    def guard(self, tier: Tier) -> Guard:
+        return tier.guards[self.question.endpoint.name]
+
+    def time_left(self) -> float:
+        return self.deadline.until - self.ports.clock()
+
+    def unfit(self, place: int, tier: Tier) -> str | None:
+        """Why this tier cannot take this request, whatever its health; None if it can."""
+        binding, deadline = tier.binding, self.deadline
+        if self._outgrown is not None and (binding.context or 0) <= self._outgrown:
+            return "too_small_context"
+        if binding.supports is not None and not self.question.needs <= binding.supports:
+            return "unsupported"
+        if place and self.time_left() < min(2.0, deadline.first_byte, deadline.total / 10):
+            return "deadline"
+        return None
+
+    def limits(self, place: int) -> Limits:
+        """All the time that is left, less a reserve for the tiers after this one."""
+        deadline, now = self.deadline, self.ports.clock()
+        left = deadline.until - now
+        later = len(self.chain.tiers) - place - 1
+        until, overrun = deadline.until - later * min(30.0, left / 10), deadline.overrun
+        if deadline.attempt is not None and not self.question.stream and now + deadline.attempt < until:
+            until, overrun = now + deadline.attempt, Diagnosis(Cause.TIMEOUT_TOTAL, "attempt")
+        return Limits(deadline.connect, deadline.first_byte, deadline.first_token, deadline.idle, until, overrun)
+
+    async def attempt(self, place: int, permit: Permit) -> Served | Refused | None:
+        """Send to one tier; None when the next one may be tried."""
+        tier = self.chain.tiers[place]
+        limits = self.limits(place)
+        progress = Progress(started=self.ports.clock())
+        outcome: Outcome = Abandoned()
+        try:
+            outcome = await self.ports.send(self.question, tier.binding, limits, progress)
+        finally:
+            # Also when cancelled: a probe's slot must come free, and an impatient caller may be evidence.
+            now = self.ports.clock()
+            ruling = self._judge(tier, outcome, progress, now)
+            self.ports.breakers.settle(permit, ruling.verdict)
+            attempted = _attempted(tier, permit, ruling, outcome, progress, now)
+            self.trail.steps.append(attempted)
+            self.trail.waited += now - progress.started
+        if isinstance(outcome, Accepted):
+            return Served(outcome, attempted, permit)
+        if isinstance(outcome, Rejected):
+            self._answers.append(outcome)
+        if ruling.onward is Onward.STOP:
+            return Refused(outcome if isinstance(outcome, Rejected) else None)
+        if ruling.onward is Onward.LARGER:
+            self._outgrown = max(self._outgrown or 0, tier.binding.context or 0)
+        return None
+
+    def _judge(self, tier: Tier, outcome: Outcome, progress: Progress, now: float) -> Ruling:
+        deadline, ran = self.deadline, now - progress.started
+        patience = min(deadline.first_byte, 10.0) if self.question.stream else deadline.first_byte
+        capped = isinstance(outcome, Failed) and outcome.diagnosis.detail == "attempt"
+        return judge(
+            outcome,
+            fallback=tier.name != "primary",
+            fair=capped or ran >= min(deadline.first_byte, deadline.total / 2),
+            silent=progress.sent and progress.first_byte is None and ran >= patience,
+        )
+
+    def refusal(self) -> Refused:
+        """What is left to say when no tier is left to try."""
+        for answer in self._answers:
+            if answer.diagnosis.cause in REQUEST_FAULTS:
+                return Refused(answer)
+        alone = len(self.chain.tiers) == 1 and not self.chain.cleared
+        return Refused(self._answers[-1] if alone and self._answers else None)
+
+
+def conclude(served: Served, broke: Interrupted | Abandoned | None, trail: Trail, ports: Ports) -> Attempted:
+    """The committed answer has ended, whole or not: correct the story, and let the breaker hear of a cut."""
+    ended = replace(served.attempted, ended=ports.clock())
+    verdict = Verdict(Hears.GOOD)
+    if broke is not None:
+        ruling = judge(broke, fallback=False, fair=True, silent=False)
+        ended, verdict = replace(ended, outcome=ruling.label, detail=ruling.detail), ruling.verdict
+    if not served.accepted.complete:
+        ports.breakers.report_end(served.permit, verdict)
+    trail.steps[trail.steps.index(served.attempted)] = ended
+    return ended
+
+
+def _denied(tier: Tier, seen: View) -> Skipped:
+    return Skipped(
+        tier.name,
+        tier.binding.source,
+        tier.binding.model,
+        seen.word.value,
+        seen.reason,
+        seen.since,
+        seen.until,
+        seen.tripped_by,
+    )
+
+
+def _attempted(
+    tier: Tier, permit: Permit, ruling: Ruling, outcome: Outcome, progress: Progress, now: float
+) -> Attempted:
+    return Attempted(
+        tier=tier.name,
+        source=tier.binding.source,
+        model=tier.binding.model,
+        outcome=ruling.label,
+        detail=ruling.detail,
+        heard=ruling.verdict.hears.value,
+        started=progress.started,
+        ended=now,
+        billed=_billed(outcome, progress),
+        probe=None if permit.kind == "closed" else permit.kind,
+        status=progress.status,
+        connected=progress.connected,
+        first_byte=progress.first_byte,
+        first_token=progress.first_token,
+        reused=progress.reused,
+        retried=progress.retried,
+        upstream_id=progress.upstream_id,
+        retry_after=ruling.verdict.retry_after,
+    )
+
+
+def _billed(outcome: Outcome, progress: Progress) -> str:
+    if isinstance(outcome, Accepted):
+        return "yes"
+    refused = isinstance(outcome, Rejected) and 300 <= outcome.status < 500 and outcome.status != 408
+    return "no" if refused or not progress.sent else "maybe"

@@ -1,0 +1,300 @@
+"""One attempt at one tier: send the question, read the answer up to its commit point, and say what came of it.
+
+1. An attempt always ends as an Outcome; only cancellation passes through, and then the connection is dropped.
+2. A stream is Accepted at its first content, a JSON answer when it was read whole and checked, or at HOLD_BYTES of
+   either. Before that nothing has reached the caller, so anything may still be tried elsewhere.
+3. Every wait has a limit, and the limit that ran out is the diagnosis. Response headers are a sign of life: a
+   reasoning model may think for minutes behind them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from proxy.providers import fault_table, faults, openai
+from proxy.terms import (
+    Accepted,
+    Binding,
+    Cause,
+    Diagnosis,
+    Failed,
+    Headers,
+    Limits,
+    Outcome,
+    Progress,
+    Question,
+    Rejected,
+    Reply,
+    Sign,
+    Stream,
+    StreamEvent,
+)
+from proxy.upstream.client import Connecting, Door, RetryBudget
+
+HOLD_BYTES = 1024 * 1024
+"""Bytes of an uncommitted answer that are held back; more commits it."""
+_ERROR_READ = 10.0
+"""Seconds for the body of an error answer; what has come by then is what it said."""
+_UPSTREAM_IDS = frozenset({"x-request-id", "request-id", "apim-request-id"})
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a source's requests go and what they carry, as config resolved it."""
+
+    base_url: str
+    headers: Headers
+    """Sent with every request; holds the credential, so it is never shown."""
+    forward_headers: frozenset[str]
+    """Further headers of the caller's to pass on, lower case."""
+    connecting: Connecting
+    overrides: tuple[fault_table.Row, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Source({self.base_url})"
+
+
+class Upstreams:
+    """Every source's door, for as long as one configuration is served."""
+
+    def __init__(self, sources: Mapping[str, Source], unix: Callable[[], float] = time.time) -> None:
+        budget = RetryBudget()
+        self._sources = {name: (source, Door(source.connecting, budget)) for name, source in sources.items()}
+        self._unix = unix
+
+    async def send(self, question: Question, binding: Binding, limits: Limits, progress: Progress) -> Outcome:
+        """Ask one tier. Ends as Accepted, Rejected or Failed; the caller owns an Accepted reply and must close it."""
+        source, door = self._sources[binding.source]
+        attempt = _Attempt(question, binding, limits, progress, source, self._unix)
+        return await attempt.run(door)
+
+    async def close(self) -> None:
+        """Drop every connection of every source."""
+        for _, door in self._sources.values():
+            await door.close()
+
+
+class _Attempt:
+    def __init__(
+        self,
+        question: Question,
+        binding: Binding,
+        limits: Limits,
+        progress: Progress,
+        source: Source,
+        unix: Callable[[], float],
+    ) -> None:
+        self._question, self._binding, self._limits = question, binding, limits
+        self._progress, self._source, self._unix = progress, source, unix
+        self._verge: Diagnosis = limits.overrun
+        self._timer: asyncio.Timeout | None = None
+        self._reply: Reply | None = None
+
+    async def run(self, door: Door) -> Outcome:
+        outcome: Outcome | None = None
+        try:
+            async with asyncio.timeout(None) as self._timer:
+                self._until_life()
+                outcome = await self._exchange(door)
+        except TimeoutError:
+            outcome = Failed(self._ran_out())
+        finally:
+            # Also when cancelled: an answer that nobody will read must not stay open.
+            if not isinstance(outcome, Accepted) and self._reply is not None:
+                self._reply.close()
+        return outcome
+
+    async def _exchange(self, door: Door) -> Outcome:
+        question, source = self._question, self._source
+        answer = await door.post(
+            source.base_url + question.endpoint.path + question.query,
+            _headers_up(question, source),
+            openai.render(question, self._binding),
+            self._progress,
+            self._limits.connect,
+        )
+        if isinstance(answer, Diagnosis):
+            return Failed(answer)
+        self._reply = answer
+        self._progress.upstream_id = next(
+            (value for name, value in answer.headers if name.lower() in _UPSTREAM_IDS), None
+        )
+        kind = _content_type(answer.headers)
+        if not 200 <= answer.status < 300:
+            return await self._rejected(answer)
+        if kind == "text/html":
+            return Failed(Diagnosis(Cause.SERVER, "html"))
+        if not question.stream:
+            return await self._json(answer)
+        if kind == "application/json":
+            return await self._json_for_stream(answer)
+        return await self._stream(answer)
+
+    # -- limits of time
+
+    def _set_timer(self, at: float, diagnosis: Diagnosis) -> None:
+        """Let the wait end at `at` (the walk's clock) or at the walk's own limit, whichever is first."""
+        if at >= self._limits.until:
+            at, diagnosis = self._limits.until, self._limits.overrun
+        self._verge = diagnosis
+        assert self._timer is not None  # noqa: S101  # set by run() before anything waits
+        self._timer.reschedule(asyncio.get_running_loop().time() + at - time.monotonic())
+
+    def _until_life(self) -> None:
+        started = self._progress.started
+        if self._question.stream:
+            self._set_timer(started + self._limits.first_byte, Diagnosis(Cause.TIMEOUT_FIRST_BYTE, "first_byte"))
+        else:
+            self._set_timer(self._limits.until, self._limits.overrun)
+
+    def _until_next_byte(self) -> None:
+        self._set_timer(time.monotonic() + self._limits.idle, Diagnosis(Cause.TIMEOUT_IDLE, "idle"))
+
+    def _ran_out(self) -> Diagnosis:
+        if self._progress.queued:
+            return Diagnosis(Cause.LOCAL, "max_connections")
+        return self._verge
+
+    # -- the kinds of answer
+
+    async def _rejected(self, reply: Reply) -> Outcome:
+        self._set_timer(self._limits.until, self._limits.overrun)
+        body = await self._error_body(reply)
+        diagnosis = faults.diagnose(
+            self._binding.kind,
+            reply.status,
+            reply.headers,
+            body,
+            bound_model=self._binding.bound_model,
+            now_unix=self._unix(),
+            overrides=self._source.overrides,
+        )
+        return Rejected(diagnosis, reply.status, reply.headers, body)
+
+    async def _error_body(self, reply: Reply) -> bytes:
+        body = bytearray()
+        try:
+            async with asyncio.timeout(_ERROR_READ):
+                while len(body) < HOLD_BYTES and isinstance(chunk := await reply.chunk(), bytes) and chunk:
+                    body += chunk
+        except TimeoutError:
+            pass
+        return bytes(body)
+
+    async def _json(self, reply: Reply) -> Outcome:
+        held: list[bytes] = []
+        size = 0
+        self._set_timer(self._limits.until, self._limits.overrun)
+        while size < HOLD_BYTES:
+            if held:
+                self._until_next_byte()
+            chunk = await reply.chunk()
+            if isinstance(chunk, Diagnosis):
+                return Failed(chunk)
+            if not chunk:
+                return self._whole_json(reply, b"".join(held))
+            held.append(chunk)
+            size += len(chunk)
+        return Accepted(reply, b"".join(held))
+
+    def _whole_json(self, reply: Reply, body: bytes) -> Outcome:
+        try:
+            document = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            return Failed(Diagnosis(Cause.SERVER, "not_json" if body else "empty"))
+        if not isinstance(document, dict):
+            return Failed(Diagnosis(Cause.SERVER, "not_json_object"))
+        if document.get("error"):
+            return self._error_inside(reply, document["error"], body)
+        model = document.get("model")
+        return Accepted(
+            reply,
+            body,
+            complete=True,
+            usage=openai.read_usage(document.get("usage")),
+            model=model if isinstance(model, str) else None,
+        )
+
+    async def _json_for_stream(self, reply: Reply) -> Outcome:
+        """A stream was asked for and a JSON document came: an error in a 200, or a server that cannot stream."""
+        outcome = await self._json(reply)
+        return Failed(Diagnosis(Cause.SERVER, "not_a_stream")) if isinstance(outcome, Accepted) else outcome
+
+    async def _stream(self, reply: Reply) -> Outcome:
+        reader = openai.stream_reader(self._question.endpoint)
+
+        def accept(events: Sequence[StreamEvent], *, complete: bool) -> Accepted:
+            return Accepted(reply, stream=Stream((*held, *events), reader, self._diagnose), complete=complete)
+
+        held: list[StreamEvent] = []
+        size = 0
+        self._set_timer(self._progress.started + self._limits.first_token, Diagnosis(Cause.SLOW, "first_token"))
+        while True:
+            chunk = await reply.chunk()
+            if isinstance(chunk, Diagnosis):
+                return Failed(chunk)
+            events = reader.feed(chunk) if chunk else reader.finish()
+            for position, event in enumerate(events):
+                match event.sign:
+                    case Sign.ERROR | Sign.FAILED:
+                        return self._error_inside(reply, event.error or {}, orjson.dumps({"error": event.error}))
+                    case Sign.GARBAGE:
+                        return Failed(Diagnosis(Cause.STREAM_BROKEN, "garbage"))
+                    case Sign.DONE if not reader.whole:
+                        return Failed(Diagnosis(Cause.STREAM_BROKEN, "no_content"))
+                    case Sign.CONTENT | Sign.DONE:
+                        self._progress.first_token = time.monotonic()
+                        return accept(events[position:], complete=not chunk)
+                    case Sign.LIFE:
+                        pass
+                held.append(event)
+                size += len(event.raw)
+            if not chunk:
+                return Failed(Diagnosis(Cause.STREAM_BROKEN, "no_content"))
+            if size > HOLD_BYTES:
+                return accept((), complete=False)
+
+    def _error_inside(self, reply: Reply, error: object, body: bytes) -> Outcome:
+        """An error that came with status 200: what it says of itself decides, and its own status goes to the caller."""
+        document: Mapping[str, Any] = error if isinstance(error, Mapping) else {"message": str(error)}
+        headers = tuple(pair for pair in reply.headers if pair[0].lower() != "content-type")
+        return Rejected(
+            self._diagnose(document), faults.status_of(document), (*headers, ("Content-Type", "application/json")), body
+        )
+
+    def _diagnose(self, error: Mapping[str, Any]) -> Diagnosis:
+        return faults.diagnose_error(
+            self._binding.kind,
+            error,
+            bound_model=self._binding.bound_model,
+            now_unix=self._unix(),
+            overrides=self._source.overrides,
+        )
+
+
+def _content_type(headers: Headers) -> str:
+    value = next((value for name, value in headers if name.lower() == "content-type"), "")
+    return value.partition(";")[0].strip().lower()
+
+
+_UP_PREFIXES = ("accept", "content-", "openai-", "anthropic-", "x-stainless-")
+_UP = frozenset({"user-agent", "idempotency-key", "traceparent", "tracestate"})
+# Content codings are undone at both doors, so that answers can be read; the framing is each connection's own.
+_NOT_UP = frozenset({"accept-encoding", "content-encoding", "content-length", "openai-organization", "openai-project"})
+
+
+def _headers_up(question: Question, source: Source) -> Headers:
+    kept = [
+        (name, value)
+        for name, value in question.headers
+        if ((low := name.lower()).startswith(_UP_PREFIXES) or low in _UP or low in source.forward_headers)
+        and low not in _NOT_UP
+    ]
+    fixed = {name.lower() for name, _ in source.headers}
+    return (*(pair for pair in kept if pair[0].lower() not in fixed), *source.headers, ("Accept-Encoding", "identity"))
