@@ -1,0 +1,93 @@
+"""`python -m tests.benchmarks`: run it, print the table.
+
+1. Exit codes: 0 measured, bounds met or not; 1 a candidate would not start or answered wrongly; 130 stopped.
+2. Nothing is written but to stdout, stderr and the file that `--json` names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import uvloop
+
+from tests.benchmarks import candidates, load, process, report, rounds
+from tests.benchmarks.candidates import CANDIDATES, NGINX, Candidate
+
+
+def main() -> int:
+    """Run the command line; the exit code."""
+    options = _parser().parse_args()
+    quick = rounds.Plan(rounds=2, requests=3000) if options.quick else rounds.Plan()
+    plan = rounds.Plan(options.rounds or quick.rounds, options.requests or quick.requests)
+    chosen = _chosen(options.without)
+    began = time.monotonic()
+    where = report.machine()
+    process.settle_here()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            samples = runner.run(_run(plan, chosen))
+    except (process.NotStarted, load.WrongAnswer) as error:
+        sys.stderr.write(f"benchmark: {error}\n")
+        return 1
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        sys.stderr.write("benchmark: stopped\n")
+        return 130
+    found = report.rows(samples)
+    for name, value in where.items():
+        print(f"{name:<13} {value}")
+    print(f"{'run':<13} {plan.rounds} rounds of {plan.requests} requests, {time.monotonic() - began:.0f} s\n")
+    print(report.table(found))
+    if options.json:
+        options.json.write_text(json.dumps(report.document(found, where), indent=2, ensure_ascii=False) + "\n")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks", description=__doc__.partition(":")[2].splitlines()[0]
+    )
+    parser.add_argument("--rounds", type=_positive, metavar="N", help="3 unless said otherwise")
+    parser.add_argument("--requests", type=_positive, metavar="N", help="JSON requests per candidate and round: 10000")
+    parser.add_argument("--quick", action="store_true", help="2 rounds of 3000: to see that it works, not to quote")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every round's figures there too")
+    names = [each.name for each in CANDIDATES]
+    parser.add_argument("--without", action="append", default=[], choices=names, help="leave a candidate out")
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def _chosen(without: list[str]) -> list[Candidate]:
+    chosen = [each for each in CANDIDATES if each.name not in without]
+    if NGINX in chosen and candidates.find_nginx() is None:
+        sys.stderr.write("benchmark: no nginx here, so no ratios; install it with: sudo apt-get install nginx-light\n")
+        chosen.remove(NGINX)
+    return chosen
+
+
+async def _run(plan: rounds.Plan, chosen: list[Candidate]) -> rounds.Samples:
+    # SIGTERM unwinds like Ctrl-C: the processes are ended on the way out.
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    with tempfile.TemporaryDirectory(prefix="homeport-bench-") as folder, contextlib.ExitStack() as stack:
+        run = rounds.Run(plan, Path(folder), stack)
+        await run.go(chosen)
+        return run.samples
+
+
+if __name__ == "__main__":
+    sys.exit(main())

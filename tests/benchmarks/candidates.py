@@ -1,0 +1,153 @@
+"""The processes under test, as data: how each one is started and which loads it serves."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from tests.benchmarks.load import ASSISTANT
+
+
+class Load(StrEnum):
+    """What a candidate is put through in every round."""
+
+    JSON = "json"
+    STREAMS = "streams"
+    LATENCY = "latency"
+    START = "start"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one process of a candidate lives. Ports are on loopback."""
+
+    folder: Path
+    port: int
+    """Where it shall listen for the load."""
+    admin: int
+    upstream: int
+    dead: int
+    """An upstream that drops every connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """How to start one, and where it says that it is ready (a 200)."""
+
+    arguments: tuple[str, ...]
+    port: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One process under test."""
+
+    name: str
+    command: Callable[[Place], Command] | None
+    """Writes what the process needs into its folder; None is the upstream itself, with nothing between."""
+    loads: frozenset[Load]
+    dead_primary: bool = False
+
+
+def find_nginx() -> str | None:
+    """nginx's path; sbin is not on everyone's PATH."""
+    return shutil.which(
+        "nginx", path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
+    )
+
+
+def _nginx(place: Place) -> Command:
+    config = place.folder / "nginx.conf"
+    config.write_text(_NGINX.format(folder=place.folder, port=place.port, upstream=place.upstream))
+    errors = str(place.folder / "error.log")
+    arguments = (find_nginx() or "nginx", "-p", str(place.folder), "-c", str(config), "-e", errors)
+    return Command(arguments, place.port, "/connections")
+
+
+_NGINX = """\
+# One worker, keep-alive on both sides, no log, everything of 4 KB in memory. Streams come with X-Accel-Buffering: no.
+daemon off;
+worker_processes 1;
+pid {folder}/nginx.pid;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    tcp_nodelay on;
+    keepalive_requests 10000000;
+    client_body_buffer_size 64k;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    upstream mock {{
+        server 127.0.0.1:{upstream};
+        keepalive 128;
+        keepalive_requests 10000000;
+    }}
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            proxy_pass http://mock;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_buffer_size 16k;
+            proxy_buffers 8 16k;
+        }}
+    }}
+}}
+"""
+
+
+def _plain(place: Place) -> Command:
+    script = Path(__file__).with_name("plain_proxy.py")
+    arguments = (sys.executable, str(script), str(place.port), f"http://127.0.0.1:{place.upstream}")
+    return Command(arguments, place.port, "/connections")
+
+
+def _homeport(place: Place) -> Command:
+    return _serve(place, primary=place.upstream)
+
+
+def _homeport_dead(place: Place) -> Command:
+    return _serve(place, primary=place.dead)
+
+
+def _serve(place: Place, *, primary: int) -> Command:
+    config = place.folder / "homeport.yaml"
+    config.write_text(
+        _HOMEPORT.format(
+            port=place.port, admin=place.admin, primary=primary, fallback=place.upstream, assistant=ASSISTANT
+        )
+    )
+    return Command((sys.executable, "-m", "proxy", "serve", "-c", str(config)), place.admin, "/readyz")
+
+
+_HOMEPORT = """\
+version: 1
+listen: 127.0.0.1:{port}
+admin: {{listen: 127.0.0.1:{admin}, token: made-up-for-the-benchmark}}
+store: memory
+breaker: {{cooldown: 1h, cooldown_max: 1h}}  # longer than any run: an open breaker stays open
+sources:
+  home: {{kind: openai-compatible, base_url: "http://127.0.0.1:{primary}/v1"}}
+  away: {{kind: openai-compatible, base_url: "http://127.0.0.1:{fallback}/v1"}}
+assistants:
+  {assistant}:
+    primary: {{source: home, model: mock-large}}
+    fallbacks:
+      - {{source: away, model: mock-small}}
+"""
+
+DIRECT = Candidate("upstream itself", None, frozenset({Load.LATENCY}))
+NGINX = Candidate("nginx", _nginx, frozenset(Load))
+PLAIN = Candidate("plain aiohttp proxy", _plain, frozenset(Load))
+HOMEPORT = Candidate("homeport", _homeport, frozenset(Load))
+HOMEPORT_DEAD = Candidate("homeport, dead primary", _homeport_dead, frozenset({Load.JSON}), dead_primary=True)
+CANDIDATES = (DIRECT, NGINX, PLAIN, HOMEPORT, HOMEPORT_DEAD)

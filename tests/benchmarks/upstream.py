@@ -1,0 +1,132 @@
+"""The mock upstream: a chat API that costs next to nothing, and a dead one. Run with two ports, PORT and DEAD.
+
+1. PORT answers JSON of 4 KB, or a stream as the request's `metadata` orders it; every event is a write of its own.
+2. DEAD accepts each connection and drops it at once, so that calls to a dead tier can be counted from the far side.
+3. `GET /connections` at PORT tells how many connections each has accepted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import cast
+
+import uvloop
+
+_HEAD = b"HTTP/1.1 200 OK\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\nX-Request-Id: req_bench\r\nContent-Type: "
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_ORDER = re.compile(rb'"metadata": ?\{"events": ?"(\d+)", ?"every_ms": ?"(\d+)"\}')
+
+
+def _answer() -> bytes:
+    message = {"role": "assistant", "content": "All work and no play makes a dull benchmark. " * 84, "refusal": None}
+    usage = {"prompt_tokens": 900, "completion_tokens": 840, "total_tokens": 1740}
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+    answer = {"id": "chatcmpl-bench", "object": "chat.completion", "created": 1767225600, "model": "mock"}
+    return json.dumps({**answer, "choices": [choice], "usage": usage}, separators=(",", ":")).encode()
+
+
+ANSWER = _answer()
+
+
+def events(count: int) -> list[bytes]:
+    """A whole chat stream in `count` events: text, then the finish reason, then the end marker. At least 3."""
+    return [_event({"content": " word"}, None)] * (count - 2) + [_event({}, "stop"), b"data: [DONE]\n\n"]
+
+
+def _event(delta: dict[str, str], finish: str | None) -> bytes:
+    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+    chunk = {"id": "chatcmpl-bench", "object": "chat.completion.chunk", "created": 1767225600, "model": "mock"}
+    return b"data: " + json.dumps({**chunk, "choices": [choice]}, separators=(",", ":")).encode() + b"\n\n"
+
+
+@dataclass(slots=True)
+class Counts:
+    """Connections accepted since the start."""
+
+    accepted: int = 0
+    dead: int = 0
+
+
+class Upstream(asyncio.Protocol):
+    """One connection; its caller asks the next question only when it has the whole answer."""
+
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
+        self._received = bytearray()
+        self._transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's own class does not derive from it
+        self._counts.accepted += 1
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        end = self._received.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        length = _LENGTH.search(self._received, 0, end)
+        if len(self._received) >= end + 4 + (int(length[1]) if length else 0):
+            request = bytes(self._received)
+            self._received.clear()
+            self._serve(request)
+
+    def _serve(self, request: bytes) -> None:
+        if request.startswith(b"GET /connections "):
+            told = json.dumps({"accepted": self._counts.accepted, "dead": self._counts.dead}).encode()
+            self._transport.write(b"%bapplication/json\r\nContent-Length: %d\r\n\r\n%b" % (_HEAD, len(told), told))
+        elif order := _ORDER.search(request):
+            self._stream(int(order[1]), int(order[2]) / 1000)
+        else:
+            self._transport.write(_WHOLE)
+
+    def _stream(self, count: int, every: float) -> None:
+        # The header asks nginx not to buffer a stream; it is how a real upstream behind nginx would say it.
+        head = _HEAD + b"text/event-stream\r\nX-Accel-Buffering: no\r\nTransfer-Encoding: chunked\r\n\r\n"
+        pieces = [b"%x\r\n%b\r\n" % (len(event), event) for event in events(count)]
+        pieces[0] = head + pieces[0]
+        pieces[-1] += b"0\r\n\r\n"
+        self._next(iter(pieces), every, asyncio.get_running_loop().time())
+
+    def _next(self, pieces: Iterator[bytes], every: float, due: float) -> None:
+        piece = next(pieces, None)
+        if piece is None or self._transport.is_closing():
+            return
+        self._transport.write(piece)
+        loop = asyncio.get_running_loop()
+        # Writes of one loop turn leave together, so even without a pause the next event waits for the next turn.
+        if every:
+            loop.call_at(due + every, self._next, pieces, every, due + every)
+        else:
+            loop.call_soon(self._next, pieces, every, due)
+
+
+_WHOLE = b"%bapplication/json\r\nContent-Length: %d\r\n\r\n%b" % (_HEAD, len(ANSWER), ANSWER)
+
+
+class Dead(asyncio.Protocol):
+    """A connection that nobody serves."""
+
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._counts.dead += 1
+        cast(asyncio.Transport, transport).abort()
+
+
+async def _serve(port: int, dead: int) -> None:
+    counts = Counts()
+    loop = asyncio.get_running_loop()
+    await loop.create_server(lambda: Dead(counts), "127.0.0.1", dead)
+    server = await loop.create_server(lambda: Upstream(counts), "127.0.0.1", port)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(int(sys.argv[1]), int(sys.argv[2])))
