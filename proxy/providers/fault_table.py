@@ -270,6 +270,7 @@ ROWS: tuple[Row, ...] = (
             r"The number of tokens to keep from the initial prompt is greater than the context length\b",
             r"Trying to keep the first \d+ tokens when context (?:the )?overflows\b",
             r"Context size has been exceeded\b",
+            r"input \(\d+ tokens\) is too large to process\b",
             r"(?:the )?input length exceeds (?:the|maximum) context length\b",
         ),
         detail="context_length",

@@ -1,0 +1,100 @@
+"""The log: one line per request, plain words on a terminal, and never more than it should say."""
+
+from __future__ import annotations
+
+import io
+import threading
+
+import orjson
+
+from proxy.record.log import Log
+from proxy.routing.decision import Attempted, Decision, Skipped
+
+_SERVED = Attempted("fallback-1", "second", "small", "served", "", "good", 10.0, 10.5, "yes", status=200)
+_DECISION = Decision(
+    request_id="req_1",
+    caller_request_id=None,
+    at=1_790_000_000.0,
+    client=None,
+    assistant="bot",
+    endpoint="chat_completions",
+    stream=False,
+    steps=(Skipped("primary", "first", "big", "open", "connect_error", 1.0, 22.0, ("req_0",)), _SERVED),
+    served=_SERVED,
+    outcome="fallback_success",
+    code=200,
+    refusal=None,
+    duration=0.512,
+    first_byte=0.51,
+    waited=0.5,
+    body_in=10,
+    body_out=20,
+    usage=None,
+)
+
+
+def _log(stream: io.StringIO, *, human: bool) -> Log:
+    return Log(stream, human=human, unix=lambda: 1_790_000_000.0, clock=lambda: 12.0)
+
+
+def test_a_request_is_one_line_of_json() -> None:
+    """Who was asked, what each tier said, who served, how long it took."""
+    stream = io.StringIO()
+    log = _log(stream, human=False)
+    log.decision(_DECISION)
+    log.close()
+    (line,) = stream.getvalue().splitlines()
+    told = orjson.loads(line)
+    assert told["reason"] == "primary=open(connect_error,retry_in=10s)"
+    assert (told["tier"], told["outcome"], told["overhead_ms"]) == ("fallback-1", "fallback_success", 12.0)
+    assert told["steps"][0]["tripped_by"] == ["req_0"]
+
+
+def test_on_a_terminal_it_is_plain_words() -> None:
+    """One line that a person reads."""
+    stream = io.StringIO()
+    log = _log(stream, human=True)
+    log.decision(_DECISION)
+    log.close()
+    told = stream.getvalue()
+    assert "200 bot chat_completions fallback_success by fallback-1 second/small in 512 ms" in told
+    assert "because primary=open(connect_error,retry_in=10s) req_1" in told
+
+
+def test_a_fault_of_ours_tells_its_place_and_not_its_text() -> None:
+    """An exception's text may quote a caller."""
+    stream = io.StringIO()
+    log = _log(stream, human=False)
+    try:
+        raise ValueError("my secret prompt")
+    except ValueError as error:
+        log.failed("req_1", error)
+    log.close()
+    assert "ValueError" in stream.getvalue()
+    assert "secret" not in stream.getvalue()
+
+
+class _Blocked(io.StringIO):
+    """A place for lines that takes none until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+
+    def write(self, text: str) -> int:
+        self.gate.wait()
+        return super().write(text)
+
+
+def test_a_place_that_blocks_holds_nobody_up() -> None:
+    """Lines beyond the queue are dropped, and their number is told once there is room again."""
+    stream = _Blocked()
+    log = _log(stream, human=False)
+    for _ in range(25_000):
+        log.event("x")
+    stream.gate.set()
+    log.close()
+    lines = [orjson.loads(line) for line in stream.getvalue().splitlines()]
+    dropped = sum(line["count"] for line in lines if line["event"] == "log_lines_dropped")
+    assert dropped > 0
+    assert dropped + sum(line["event"] == "x" for line in lines) == 25_000
