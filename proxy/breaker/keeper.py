@@ -63,27 +63,28 @@ class Permit:
 class _Row:
     """One target's state, and the successes that it need not hear of one by one."""
 
-    __slots__ = ("bucket", "calm", "goods", "goods_before", "state")
+    __slots__ = ("calm", "goods", "goods_before", "state", "turned")
 
     def __init__(self) -> None:
         self.state = State()
         self.calm = True
-        self.bucket = 0
+        self.turned = 0.0
         self.goods = self.goods_before = 0
 
-    def count(self, number: int) -> None:
-        """A success in bucket `number`."""
-        self.turn(number)
+    def count(self, now: float) -> None:
+        """A success."""
+        if now - self.turned >= machine.BUCKET:
+            self._turn(now)
         self.goods += 1
 
-    def turn(self, number: int) -> None:
-        if number != self.bucket:
-            self.goods_before = self.goods if number == self.bucket + 1 else 0
-            self.bucket, self.goods = number, 0
+    def _turn(self, now: float) -> None:
+        self.goods_before = self.goods if now - self.turned < 2 * machine.BUCKET else 0
+        self.turned, self.goods = now, 0
 
-    def take(self, number: int) -> tuple[int, int]:
-        """The counts of bucket `number` and the one before, which start anew."""
-        self.turn(number)
+    def take(self, now: float) -> tuple[int, int]:
+        """The counts of this bucket and the one before, which start anew."""
+        if now - self.turned >= machine.BUCKET:
+            self._turn(now)
         taken = self.goods, self.goods_before
         self.goods = self.goods_before = 0
         return taken
@@ -145,7 +146,7 @@ class Keeper:
             permit.renewal.cancel()
         row = self._row(permit.guard.target)
         if row.calm and verdict.hears is Hears.GOOD:
-            row.count(machine.bucket(self._clock()))
+            row.count(self._clock())
         elif verdict.hears is not Hears.NEUTRAL or permit.token is not None:
             self._hear(permit, verdict, permit.token)
             if verdict.hears is Hears.GOOD and permit.token is not None:
@@ -161,7 +162,7 @@ class Keeper:
     def _hear(self, permit: Permit, verdict: Verdict, token: str | None, *, late: bool = False) -> None:
         guard, now = permit.guard, self._clock()
         row = self._row(guard.target)
-        goods = row.take(machine.bucket(now)) if verdict.hears in (Hears.BAD, Hears.DISABLE_TWICE) else (0, 0)
+        goods = row.take(now) if verdict.hears in (Hears.BAD, Hears.DISABLE_TWICE) else (0, 0)
         heard = Heard(
             epoch=permit.epoch,
             hears=verdict.hears,

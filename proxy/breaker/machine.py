@@ -139,6 +139,7 @@ def _acquire(state: State, event: Acquire, now: float) -> tuple[State, str, Gran
         word=Word.HALF_OPEN,
         since=now,
         until=now + LEASE,
+        span=LEASE,
         token=event.token,
         early=None if due else circuit.until,
         probed=now,
@@ -233,7 +234,7 @@ def _park(state: State, event: Heard, now: float) -> tuple[State, str]:
     until = now + min(seconds, WAIT_MAX) * (1.0 + event.chance / 10)
     if old is not None and old.until >= until:
         return replace(state, wait=noted), ""
-    latch = Latch(event.reason, now if old is None else old.since, until, (event.request_id,))
+    latch = Latch(event.reason, now if old is None else old.since, until, (event.request_id,), until - now)
     return replace(state, wait=replace(noted, latch=latch, times=times + 1, next=until)), (
         "quota" if quota else "rate_limited"
     )
@@ -261,7 +262,8 @@ def _probed(state: State, policy: Policy, event: Heard, now: float) -> tuple[Sta
 
 
 def _opened(state: State, now: float, until: float, reason: str, ids: tuple[str, ...], streak: int) -> State:
-    circuit = Circuit(Word.OPEN, now, until, reason, ids, min(streak, 20), probed=state.circuit.probed)
+    probed = state.circuit.probed
+    circuit = Circuit(Word.OPEN, now, until, until - now, reason, ids, min(streak, 20), probed=probed)
     evidence = replace(_NO_EVIDENCE, strike=state.evidence.strike)
     return replace(state, epoch=state.epoch + 1, circuit=circuit, evidence=evidence)
 
@@ -308,17 +310,13 @@ def _trips(circuit: Circuit, evidence: Evidence, policy: Policy, now: float) -> 
     return None
 
 
-def bucket(now: float) -> int:
-    """The number of the bucket that `now` lies in."""
-    return math.floor(now / BUCKET)
-
-
 def _turned(evidence: Evidence, now: float) -> Evidence:
-    number = bucket(now)
-    if number == evidence.bucket:
-        return evidence
-    before = evidence.now if number == evidence.bucket + 1 else (0, 0)
-    return replace(evidence, bucket=number, now=(0, 0), before=before)
+    age = now - evidence.turned
+    if age >= 2 * BUCKET or not (evidence.now[0] or evidence.before[0]):
+        return replace(evidence, turned=now, now=(0, 0), before=(0, 0))
+    if age >= BUCKET:
+        return replace(evidence, turned=evidence.turned + BUCKET, now=(0, 0), before=evidence.now)
+    return evidence
 
 
 def _with_good(evidence: Evidence, event: Heard, now: float) -> Evidence:
@@ -353,13 +351,14 @@ def _with_bad(evidence: Evidence, event: Heard, now: float) -> Evidence:
 
 
 def _operate(state: State, event: Operate, now: float) -> State:
+    serial = state.serial + 1
     match event.act:
         case Act.RESET:
             epoch = state.epoch + 1
-            return State(epoch=epoch, reset_epoch=epoch, isolated=state.isolated)
+            return State(epoch=epoch, reset_epoch=epoch, serial=serial, isolated=state.isolated)
         case Act.ISOLATE:
-            return replace(state, isolated=Latch("operator", now, event.until))
+            return replace(state, serial=serial, isolated=Latch("operator", now, event.until, span=event.until - now))
         case Act.RELEASE:
-            return replace(state, isolated=None)
+            return replace(state, serial=serial, isolated=None)
         case _:
             assert_never(event.act)

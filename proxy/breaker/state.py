@@ -55,6 +55,8 @@ class Circuit:
     since: float = -math.inf
     until: float = 0.0
     """Open: when it may be probed. Half-open: when the lease ends."""
+    span: float = 0.0
+    """How long before `until` it was set: more than this is never left, whatever happens to a clock."""
     reason: str = ""
     tripped_by: tuple[str, ...] = ()
     streak: int = 0
@@ -79,9 +81,10 @@ class Evidence:
     """All results since the run's first failure."""
     began: float = 0.0
     """When the run's first failure was heard."""
-    bucket: int = 0
+    turned: float = 0.0
+    """When the current bucket began."""
     now: tuple[int, int] = (0, 0)
-    """Calls and failures in `bucket`."""
+    """Calls and failures in the current bucket."""
     before: tuple[int, int] = (0, 0)
     """Likewise in the bucket before."""
     failed_ids: tuple[str, ...] = ()
@@ -97,6 +100,8 @@ class Latch:
     since: float
     until: float = math.inf
     tripped_by: tuple[str, ...] = ()
+    span: float = math.inf
+    """As of a circuit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +123,11 @@ class State:
     """All that is known of one target."""
 
     epoch: int = 0
+    """One more at each change of the circuit."""
     reset_epoch: int = 0
+    """The epoch that the last reset began."""
+    serial: int = 0
+    """One more each time that an operator acts."""
     circuit: Circuit = field(default_factory=Circuit)
     evidence: Evidence = field(default_factory=Evidence)
     wait: Wait = field(default_factory=Wait)

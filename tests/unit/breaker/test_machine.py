@@ -425,7 +425,7 @@ def test_a_reset_is_undone_by_nothing_from_before() -> None:
     bench.send(Operate(Act.RESET))
     for hears in Hears:
         bench.hear(hears, epoch=old, retry_after=60.0)
-    assert bench.state == State(epoch=old + 1, reset_epoch=old + 1)
+    assert bench.state == State(epoch=old + 1, reset_epoch=old + 1, serial=1)
 
 
 def test_isolation() -> None:
