@@ -18,6 +18,7 @@ import signal
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
@@ -29,6 +30,7 @@ from proxy.config.addresses import Address
 from proxy.demo import tour
 from proxy.edge.identity import Identity
 from proxy.edge.openai import Bounds, Edge, Sinks
+from proxy.edge.server import Server
 from proxy.providers.faults import override_row
 from proxy.record.log import Log
 from proxy.record.metrics import Metrics
@@ -38,8 +40,8 @@ from proxy.routing.walk import Ports
 from proxy.upstream.attempt import Source, Upstreams
 from proxy.upstream.client import Connecting
 
-_HEADER_BUDGET = 64 * 1024
-"""Bytes of one request header."""
+_HTTP: dict[str, Any] = {"access_log": None, "max_line_size": 64 * 1024, "max_field_size": 64 * 1024}
+"""Both listeners' settings: bytes of one header, and no log but our own."""
 
 
 class CannotListen(Exception):
@@ -51,7 +53,7 @@ class Replica:
 
     def __init__(self, config: schema.Config, log: Log) -> None:
         self._config, self._log = config, log
-        self._runners: list[web.AppRunner] = []
+        self._runners: list[web.BaseRunner] = []
         self._upstreams = Upstreams({name: _source(each) for name, each in config.sources.items()})
         # One key per process: the memory store dies with it, so no target's name has to mean the same afterwards.
         key = secrets.token_bytes(32)
@@ -85,24 +87,18 @@ class Replica:
     async def start(self) -> None:
         """Bind both listeners; `data_address` and `admin_address` are then their URLs."""
         operators = Operators(self._metrics.exposition, lambda: self.edge.draining)
-        self.data_address = await self._listen(self.edge.routes(), self._config.listen)
-        self.admin_address = await self._listen(operators.routes(), self._config.admin.listen)
+        server = Server(self.edge.serve, self.edge.malformed, handler_cancellation=True, **_HTTP)
+        self.data_address = await self._listen(web.ServerRunner(server, shutdown_timeout=1.0), self._config.listen)
+        application = web.Application()
+        application.add_routes(operators.routes())
+        runner = web.AppRunner(application, shutdown_timeout=1.0, **_HTTP)
+        self.admin_address = await self._listen(runner, self._config.admin.listen)
         # What start-up made lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()
         self._log.event("ready", listen=self.data_address, admin=self.admin_address)
 
-    async def _listen(self, routes: list[web.RouteDef], address: Address) -> str:
-        application = web.Application(client_max_size=0)
-        application.add_routes(routes)
-        runner = web.AppRunner(
-            application,
-            access_log=None,
-            handler_cancellation=True,
-            shutdown_timeout=1.0,
-            max_line_size=_HEADER_BUDGET,
-            max_field_size=_HEADER_BUDGET,
-        )
+    async def _listen(self, runner: web.BaseRunner, address: Address) -> str:
         await runner.setup()
         self._runners.append(runner)
         site = web.TCPSite(runner, address.host, address.port)
@@ -121,13 +117,18 @@ class Replica:
         _, late = await asyncio.wait(waiting, timeout=self._config.limits.drain, return_when=asyncio.FIRST_COMPLETED)
         for each in late:
             each.cancel()
+        if self.edge.in_flight:
+            self._log.event("cut", in_flight=self.edge.in_flight)
+            self.edge.cut()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.edge.idle.wait(), 1.0)
 
     async def close(self) -> None:
         """Stop listening and drop every connection."""
         for runner in self._runners:
             await runner.cleanup()
         await self._upstreams.close()
-        self._log.event("stopped", cut=self.edge.in_flight)
+        self._log.event("stopped")
 
 
 async def serve(config: schema.Config, log: Log) -> None:

@@ -156,7 +156,7 @@ class Keeper:
     def report_end(self, permit: Permit, verdict: Verdict) -> None:
         """How an answer ended that was settled as good when it had only begun."""
         row = self._row(permit.guard.target)
-        if verdict.hears is Hears.BAD or (verdict.hears is Hears.GOOD and not row.calm):
+        if verdict.hears is not Hears.NEUTRAL and not (verdict.hears is Hears.GOOD and row.calm):
             self._hear(permit, verdict, None, late=True)
 
     def _hear(self, permit: Permit, verdict: Verdict, token: str | None, *, late: bool = False) -> None:

@@ -6,37 +6,33 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from aiohttp import web
 
 from proxy.edge.refusals import Refusal, error_event
-from proxy.edge.relay import Caller
+from proxy.edge.relay import Caller, Pulse
+from proxy.providers.hops import hop_by_hop
 from proxy.routing.decision import Attempted, Decision, reason
 from proxy.routing.walk import Ports, Trail
 from proxy.terms import Endpoint, Headers, Usage
 
-_HOP_BY_HOP = frozenset(
-    {
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
 # The framing is our own connection's, cookies are the source's business with us, the request id is ours to give.
-_NOT_DOWN = _HOP_BY_HOP | {"content-encoding", "content-length", "set-cookie", "x-request-id", "date"}
+_NOT_DOWN = frozenset({"content-encoding", "content-length", "set-cookie", "x-request-id"})
 
 
 class Exchange:
     """What is known of one request. Mutable while it is served; `close()` freezes it."""
 
-    def __init__(self, request: web.Request, request_id: str, ports: Ports, at: float) -> None:
+    def __init__(self, request: web.BaseRequest, request_id: str, ports: Ports, at: float) -> None:
         self.request, self.ports, self.at = request, ports, at
         self.started = ports.clock()
         self.caller = Caller(request, ports.clock)
+        self.task = asyncio.current_task()
+        self.pulse: Pulse | None = None
+        """Of a stream."""
+        self.ending = False
+        """The replica stops, and this exchange with it."""
         self.trail = Trail(request_id)
         self.endpoint: Endpoint | None = None
         self.stream = False
@@ -49,6 +45,8 @@ class Exchange:
         self.pending = False
         """The answer was opened before it was known which tier gives it."""
         self.served: Attempted | None = None
+        self.quoted: Attempted | None = None
+        """Nothing was served, and the caller reads what this attempt's upstream said."""
         self.refusal: Refusal | None = None
         self.outcome = "cancelled"
         """Until something better is known."""
@@ -58,39 +56,51 @@ class Exchange:
 
     def headers(self) -> Headers:
         """Who answers and why, as far as it is known; see product.md for the names."""
-        served = self.served
+        spoke = self.served or self.quoted
         unknown = "pending" if self.pending else "none"
         given = [
             ("x-request-id", self.trail.request_id),
             ("x-homeport-assistant", self.assistant or "none"),
-            ("x-homeport-tier", served.tier if served else unknown),
-            ("x-homeport-source", served.source if served else unknown),
-            ("x-homeport-model", self._model(served) if served else unknown),
+            ("x-homeport-tier", spoke.tier if spoke else unknown),
+            ("x-homeport-source", spoke.source if spoke else unknown),
+            ("x-homeport-model", self._model(spoke) if spoke else unknown),
             ("x-homeport-attempts", str(sum(isinstance(step, Attempted) for step in self.trail.steps))),
         ]
-        if (served is None or served.tier != "primary") and (why := reason(self.trail.steps, self.ports.clock())):
+        if (self.served is None or self.served.tier != "primary") and (
+            why := reason(self.trail.steps, self.ports.clock())
+        ):
             given.append(("x-homeport-reason", why))
-        if served and served.upstream_id:
-            given.append(("x-homeport-upstream-request-id", served.upstream_id))
+        if spoke and spoke.upstream_id:
+            given.append(("x-homeport-upstream-request-id", spoke.upstream_id))
         return tuple(given)
 
     def _model(self, served: Attempted) -> str:
         name = served.model if served.model != "*" else self.asked_model or "none"
         return "".join(letter if " " < letter <= "~" else "?" for letter in name[:128]) or "none"
 
+    def end(self) -> None:
+        """Let the exchange end now: a committed stream with an error event, what waits with a refusal."""
+        self.ending = True
+        if self.pulse is not None and self.pulse.watching:
+            self.pulse.end()
+        else:
+            assert self.task is not None  # noqa: S101  # an exchange is made in the task that serves it
+            self.task.cancel()
+
     async def refuse(self, refusal: Refusal) -> None:
         """Answer with a refusal: as a response, or in-band where a held stream was opened already."""
         self.refusal = refusal
-        await self.send_error(
-            refusal.status, (("content-type", "application/json"), *refusal.headers), refusal.body(), refusal.error()
-        )
+        headers = (("content-type", "application/json"), *refusal.headers)
+        await self.send_error(refusal.status, headers, refusal.body(), refusal.error(), close=refusal.last)
 
-    async def send_error(self, status: int, headers: Headers, body: bytes, error: dict[str, object]) -> None:
+    async def send_error(
+        self, status: int, headers: Headers, body: bytes, error: dict[str, object], *, close: bool = False
+    ) -> None:
         """An error answer; `error` stands for `body` where only an event can still be sent."""
         if not self.caller.opened:
             # The rest of a body that nobody will read would be taken for the next request.
             unread = not self.request.content.is_eof()
-            await self.caller.send(status, (*headers, *self.headers()), body, close=unread)
+            await self.caller.send(status, (*headers, *self.headers()), body, close=close or unread)
             return
         retry = {name.replace("-", "_"): value for name, value in headers if name in _RETRY_WORDS}
         assert self.endpoint is not None  # noqa: S101  # only a stream of an endpoint is ever held
@@ -128,11 +138,9 @@ _RETRY_WORDS = frozenset({"retry-after", "x-should-retry", "x-homeport-retry-at"
 
 def headers_down(headers: Headers) -> Headers:
     """An upstream's headers as the caller may see them."""
-    named = {
-        token.strip().lower() for name, value in headers if name.lower() == "connection" for token in value.split(",")
-    }
+    hops = hop_by_hop(headers)
     return tuple(
         (name, value)
         for name, value in headers
-        if (low := name.lower()) not in _NOT_DOWN and low not in named and not low.startswith("x-homeport-")
+        if (low := name.lower()) not in _NOT_DOWN and low not in hops and not low.startswith("x-homeport-")
     )

@@ -38,6 +38,8 @@ class Identity:
 
     def __init__(self, config: Config) -> None:
         self._header = config.identity.header
+        self.header = config.identity.header.lower()
+        """The one in which assistants name themselves."""
         self._default = config.identity.default
         self.assistants = config.assistants.keys()
         keyed = config.clients if not isinstance(config.clients, str) else ()
@@ -51,13 +53,16 @@ class Identity:
 
     def client(self, headers: Mapping[str, str]) -> Client | Refusal:
         """The caller by its key, or why it may not call at all."""
-        if self._local_only and (origin := headers.get("Origin")) and not is_loopback(urlsplit(origin).hostname or ""):
+        if self._local_only and (origin := headers.get("Origin")) and not is_loopback(_host(origin)):
             return refusals.origin_forbidden()
         if not self._by_digest:
             return _ANYONE
-        key = headers.get("Authorization", "").removeprefix("Bearer ").strip() or headers.get("api-key", "")
-        known = self._by_digest.get(hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest())
-        return known or refusals.key_missing()
+        scheme, _, bearer = headers.get("Authorization", "").partition(" ")
+        for key in (bearer.strip() if scheme.lower() == "bearer" else "", headers.get("api-key", "")):
+            known = self._by_digest.get(hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest())
+            if known is not None:
+                return known
+        return refusals.key_missing()
 
     def assistant(self, headers: Mapping[str, str], client: Client, model: str | None) -> str | Refusal:
         """The id of the assistant that the request is for."""
@@ -74,3 +79,10 @@ class Identity:
         if client.assistants is not None and len(client.assistants) == 1:
             return next(iter(client.assistants))
         return model if model in self.assistants else self._default
+
+
+def _host(origin: str) -> str:
+    try:
+        return urlsplit(origin).hostname or ""
+    except ValueError:
+        return ""

@@ -33,6 +33,8 @@ class Refusal:
     message: str
     param: str | None = None
     headers: Headers = ()
+    last: bool = False
+    """The connection ends with it."""
 
     def error(self, **more: object) -> dict[str, Any]:
         """The error object, with `more` fields of ours after OpenAI's four."""
@@ -56,8 +58,8 @@ def origin_forbidden() -> Refusal:
     return Refusal(
         403,
         "origin_forbidden",
-        "A web page of another origin may not use this loopback listener. Call it from a program, or configure "
-        "`clients`.",
+        "A web page of another origin may not use this loopback listener: call it from a program, or from a page that "
+        "this machine serves.",
     )
 
 
@@ -127,6 +129,23 @@ def body_invalid(problem: str) -> Refusal:
     return Refusal(400, "invalid_json", f"The request's body {problem}. Send one JSON object.")
 
 
+def malformed(too_large: bool) -> Refusal:
+    if too_large:
+        return Refusal(
+            431, "request_headers_too_large", "The request's head is too large.", headers=_NO_RETRY, last=True
+        )
+    return Refusal(400, "malformed_request", "This is not HTTP as it should be: its bounds are not certain.", last=True)
+
+
+def body_unreadable() -> Refusal:
+    return Refusal(
+        400,
+        "malformed_request",
+        "The request's body could not be read: its chunks or its Content-Encoding are not as announced.",
+        last=True,
+    )
+
+
 def body_too_large(limit: int) -> Refusal:
     return Refusal(
         413,
@@ -151,7 +170,11 @@ def too_busy(what: str, limit: int) -> Refusal:
 
 def draining() -> Refusal:
     return Refusal(
-        503, "draining", "This replica is shutting down and takes no new requests: another one will.", headers=_SOON
+        503,
+        "draining",
+        "This replica is shutting down and takes no new requests: another one will.",
+        headers=_SOON,
+        last=True,
     )
 
 

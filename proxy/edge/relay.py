@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from proxy.terms import Abandoned, Accepted, Cause, Diagnosis, Headers, Interrupted, Sign, Stream, StreamEvent
 
@@ -26,7 +26,7 @@ _LAST_BYTE_WAIT = 0.25
 class Caller:
     """The caller's end of one exchange: opened once, written in order, finished or cut."""
 
-    def __init__(self, request: web.Request, clock: Callable[[], float]) -> None:
+    def __init__(self, request: web.BaseRequest, clock: Callable[[], float]) -> None:
         self._request, self._clock = request, clock
         self._response: web.StreamResponse | None = None
         self.status = 0
@@ -53,7 +53,8 @@ class Caller:
 
     async def open(self, status: int, headers: Headers) -> None:
         """Begin an answer of unknown length."""
-        await self._open(web.StreamResponse(status=status), headers, close=False)
+        # HTTP/1.0 has no chunks: there the end of the connection is the end of the answer.
+        await self._open(web.StreamResponse(status=status), headers, close=self._request.version < HttpVersion11)
 
     async def _open(self, response: web.StreamResponse, headers: Headers, close: bool) -> None:
         for name, value in headers:
@@ -102,9 +103,22 @@ class Pulse:
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.Timeout | None = None
         self._handle = self._loop.call_later(hold, self._check)
+        self.ended = False
+        """The replica stops: the limits of time have nothing to do with it."""
         self.writing = False
         """The caller is being waited for, rather than the upstream."""
         self.waited_for_caller = 0.0
+
+    @property
+    def watching(self) -> bool:
+        """The answer is committed, and not over."""
+        return self._timer is not None
+
+    def end(self) -> None:
+        """Let the committed answer end now."""
+        assert self._timer is not None  # noqa: S101  # asked of what is watched
+        self.ended = True
+        self._timer.reschedule(self._loop.time())
 
     def heard(self) -> None:
         """Bytes came from the upstream."""
@@ -160,7 +174,7 @@ async def relay_stream(
         if pulse.writing:
             caller.cut()
             return Abandoned("caller_stalled")
-        cut = Diagnosis(Cause.TIMEOUT_IDLE, "idle")
+        cut = Diagnosis(Cause.LOCAL, "draining") if pulse.ended else Diagnosis(Cause.TIMEOUT_IDLE, "idle")
     await pulse.settled()
     if cut is None:
         await caller.finish()

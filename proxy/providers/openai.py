@@ -1,6 +1,7 @@
 """OpenAI's own protocol: what goes up, and how its answers are read. Homeport's callers and most sources speak it.
 
-1. A request keeps its bytes: only the values of top-level `model` keys are replaced, unless the tier declares `params`.
+1. A request keeps its bytes: only the values of top-level `model` keys are replaced, and the members that the tier's
+   `params` name.
 2. Content is anything a caller could show or act on; role-only chunks, pings, comments and lifecycle events are signs
    of life.
 3. A stream is whole only by its own word: `[DONE]` after something was said, or a finish reason for every choice seen;
@@ -15,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from proxy.providers import sse
+from proxy.providers import lenient, splice, sse
 from proxy.terms import (
     CHAT,
     COMPLETIONS,
@@ -29,62 +30,45 @@ from proxy.terms import (
     Usage,
 )
 
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]', re.DOTALL)
 _MODEL_VALUE = re.compile(rb'"model"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")', re.DOTALL)
 
 
 def render(question: Question, binding: Binding) -> bytes:
     """The request body for one tier."""
+    body, model = question.body, binding.bound_model
     if binding.params:
-        return orjson.dumps(_with_params(question.document, binding))
-    model = binding.bound_model
+        return _with_params(question, binding)
     if model is None or model == question.model:
-        return question.body
-    return _with_model(question.body, question.document, orjson.dumps(model))
-
-
-def _with_params(document: Mapping[str, Any], binding: Binding) -> dict[str, Any]:
-    params = binding.params
-    changed = {key: value for key, value in document.items() if key not in params.drop}
-    for key, bound in params.cap.items():
-        value = changed.get(key)
-        if isinstance(value, int | float) and not isinstance(value, bool) and value > bound:
-            changed[key] = bound
-    changed.update(params.set)
-    if binding.bound_model is not None:
-        changed["model"] = binding.bound_model
-    return changed
-
-
-def _with_model(body: bytes, document: Mapping[str, Any], value: bytes) -> bytes:
-    if "model" not in document:
-        start = body.index(b"{") + 1
-        return body[:start] + b'"model":' + value + (b"," if document else b"") + body[start:]
+        return body
+    value = orjson.dumps(model)
     # One `"model"` in the whole body, and no escape that could spell the key another way: that one is the key.
-    if body.count(b'"model"') == 1 and b"\\u" not in body and (match := _MODEL_VALUE.search(body)):
-        return body[: match.start(1)] + value + body[match.end(1) :]
-    return _splice_models(body, value)
+    if "model" in question.document and body.count(b'"model"') == 1 and b"\\u" not in body:
+        match = _MODEL_VALUE.search(body)
+        if match is not None:
+            return body[: match.start(1)] + value + body[match.end(1) :]
+    add = {} if "model" in question.document else {b'"model"': value}
+    return splice.edit(body, lambda key: value if key == "model" else True, add)
 
 
-def _splice_models(body: bytes, value: bytes) -> bytes:
-    """Replace the value of every top-level `model` key: nested ones are not ours, and of two the last wins."""
-    pieces, copied, depth, key, owed = [], 0, 0, b"", -1
-    for match in _TOKEN.finditer(body):
-        token = match.group()
-        if owed >= 0 and depth == 1 and token in (b",", b"}"):
-            old = body[owed : match.start()]
-            pieces += [body[copied : owed + len(old) - len(old.lstrip())], value]
-            copied, owed = owed + len(old.rstrip()), -1
-        if token in (b"{", b"["):
-            depth += 1
-        elif token in (b"}", b"]"):
-            depth -= 1
-        elif depth == 1 and token == b":" and orjson.loads(key) == "model":
-            owed = match.end()
-        elif token[:1] == b'"':
-            key = token
-    pieces.append(body[copied:])
-    return b"".join(pieces)
+def _with_params(question: Question, binding: Binding) -> bytes:
+    params, document = binding.params, question.document
+    new = {key: orjson.dumps(value) for key, value in params.set.items()}
+    for key, bound in params.cap.items():
+        if key not in new and _over(document.get(key), bound):
+            new[key] = orjson.dumps(bound)
+    if binding.bound_model is not None:
+        new["model"] = orjson.dumps(binding.bound_model)
+
+    def change(key: str) -> bytes | bool:
+        return new.get(key, key not in params.drop)
+
+    return splice.edit(
+        question.body, change, {orjson.dumps(key): value for key, value in new.items() if key not in document}
+    )
+
+
+def _over(value: object, bound: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > bound
 
 
 def needs(document: Mapping[str, Any]) -> frozenset[str]:
@@ -189,8 +173,8 @@ class _Reader:
         if data.startswith(b"[DONE]"):
             return StreamEvent(raw, self._end())
         try:
-            document = orjson.loads(data)
-        except orjson.JSONDecodeError:
+            document = lenient.loads(data)
+        except ValueError:
             return StreamEvent(raw, Sign.GARBAGE)
         if not isinstance(document, dict):
             return StreamEvent(raw, Sign.GARBAGE)

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 import traceback
@@ -54,9 +55,7 @@ class Log:
 
     def failed(self, request_id: str, error: BaseException) -> None:
         """A fault of our own. The exception's text may quote a caller, so only its kind and its place are told."""
-        frames = traceback.extract_tb(error.__traceback__)[-6:]
-        place = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))
-        self.event("internal_error", request_id=request_id, error=type(error).__name__, place=place)
+        self.event("internal_error", request_id=request_id, **_kind_and_place(error))
 
     def mute(self) -> None:
         """Write nothing for now."""
@@ -126,6 +125,7 @@ def _facts(decision: Decision, now: float) -> dict[str, Any]:
         "at": _stamp(decision.at),
         "event": "request",
         "request_id": decision.request_id,
+        "caller_request_id": (decision.caller_request_id or "")[:128] or None,
         "client": decision.client,
         "assistant": decision.assistant,
         "endpoint": decision.endpoint,
@@ -179,6 +179,27 @@ def _time(at: float) -> str:
     return datetime.fromtimestamp(at).astimezone().strftime("%H:%M:%S")
 
 
+def _kind_and_place(error: BaseException) -> dict[str, str]:
+    frames = traceback.extract_tb(error.__traceback__)[-6:]
+    place = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))
+    return {"error": type(error).__name__, "place": place}
+
+
+class _Libraries(logging.Handler):
+    """What libraries warn of: that it happened, and where. Their words quote requests that could not be read."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        facts = {} if error is None else _kind_and_place(error)
+        self._log.event("library", logger=record.name, level=record.levelname.lower(), **facts)
+
+
 def to_stderr(unix: Callable[[], float], clock: Callable[[], float]) -> Log:
-    """The log of a running replica."""
-    return Log(sys.stderr, human=sys.stderr.isatty(), unix=unix, clock=clock)
+    """The log of a running replica, and of the libraries in it."""
+    log = Log(sys.stderr, human=sys.stderr.isatty(), unix=unix, clock=clock)
+    logging.getLogger().addHandler(_Libraries(log))
+    return log

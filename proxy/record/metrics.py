@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
@@ -88,7 +89,7 @@ class Metrics:
         )
         self._connect = histogram("homeport_upstream_connect_seconds", "TCP and TLS of new connections", _SHORT, s)
         self._stalls = counter("homeport_stream_stalls_total", "Silence over its limit", a, t, "phase")
-        self._truncated = counter("homeport_stream_truncated_total", "Committed answers that broke off", a, t)
+        self._truncated = counter("homeport_stream_truncated_total", "Answers that broke off, committed or not", a, t)
         self._fallbacks = counter(
             "homeport_fallbacks_total", "Moves to the next tier", a, "from_tier", "to_tier", "reason"
         )
@@ -104,7 +105,7 @@ class Metrics:
         self._used = gauge(
             "homeport_tier_last_used_timestamp_seconds", "Unix time of the last attempt, 0 = never", a, t
         )
-        self._succeeded = gauge("homeport_tier_last_success_timestamp_seconds", "Unix time it last served", a, t)
+        self._succeeded = gauge("homeport_tier_last_success_timestamp_seconds", "Unix time it last served, or 0", a, t)
         self._failed = gauge(
             "homeport_tier_last_failure_timestamp_seconds", "Unix time it last failed, 0 = never", a, t
         )
@@ -117,6 +118,7 @@ class Metrics:
                     self._requests(name, CHAT.name, stream, outcome, code)
             for label, tier in _labelled(route):
                 self._used(name, label)
+                self._succeeded(name, label)
                 self._failed(name, label)
                 for guard in tier.guards.values():
                     self._targets[guard.target] = (tier.binding.source, tier.binding.model)
@@ -239,7 +241,9 @@ class _Live(Collector):
         state = GaugeMetricFamily("homeport_breaker_state", "1 for the state this replica sees", labels=[a, t, "state"])
         info = GaugeMetricFamily("homeport_tier_info", "What a tier is bound to", labels=[a, t, s, m, "kind"])
         until = GaugeMetricFamily(
-            "homeport_breaker_open_until_timestamp_seconds", "Unix time the target may be tried, 0 = now", labels=[s, m]
+            "homeport_breaker_open_until_timestamp_seconds",
+            "Unix time the target may be tried, 0 = now, +Inf = when an operator says so",
+            labels=[s, m],
         )
         failures = GaugeMetricFamily("homeport_breaker_failures", "Failures in the current run", labels=[s, m])
         targets: dict[tuple[str, str], View] = {}
@@ -255,9 +259,14 @@ class _Live(Collector):
                 known = targets.get((binding.source, binding.model))
                 targets[binding.source, binding.model] = view if known is None else max(known, view, key=_severity)
         for (source, model), view in targets.items():
-            until.add_metric([source, model], self._to_unix(view.until) if view.until is not None else 0.0)
+            until.add_metric([source, model], self._until(view))
             failures.add_metric([source, model], view.failures)
         yield from (serving, state, info, until, failures)
+
+    def _until(self, view: View) -> float:
+        if view.until is not None:
+            return self._to_unix(view.until)
+        return 0.0 if view.word is Word.CLOSED else math.inf
 
 
 def _severity(view: View) -> int:

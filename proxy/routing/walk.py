@@ -85,6 +85,8 @@ class Refused:
 
     verbatim: Rejected | None
     """An upstream's own answer for the caller: a fault of the request, or the word of a chain's only tier."""
+    by: Attempted | None = field(default=None, compare=False)
+    """With `verbatim`: the attempt that met it."""
 
 
 async def walk(question: Question, chain: Chain, deadline: Deadline, trail: Trail, ports: Ports) -> Served | Refused:
@@ -130,7 +132,7 @@ class _Journey:
         self.question, self.chain, self.deadline, self.trail, self.ports = question, chain, deadline, trail, ports
         self._outgrown: int | None = None
         """Once a tier found the request too long: the largest declared context window that was too small, in tokens."""
-        self._answers: list[Rejected] = []
+        self._answers: list[tuple[Rejected, Attempted]] = []
 
     def guard(self, tier: Tier) -> Guard:
         return tier.guards[self.question.endpoint.name]
@@ -145,7 +147,8 @@ class _Journey:
             return "too_small_context"
         if binding.supports is not None and not self.question.needs <= binding.supports:
             return "unsupported"
-        if place and self.time_left() < min(2.0, deadline.first_byte, deadline.total / 10):
+        # Well below a tenth: that is what the tier before leaves, less the moment that its end took.
+        if place and self.time_left() < min(2.0, deadline.first_byte, deadline.total / 20):
             return "deadline"
         return None
 
@@ -178,9 +181,9 @@ class _Journey:
         if isinstance(outcome, Accepted):
             return Served(outcome, attempted, permit)
         if isinstance(outcome, Rejected):
-            self._answers.append(outcome)
+            self._answers.append((outcome, attempted))
         if ruling.onward is Onward.STOP:
-            return Refused(outcome if isinstance(outcome, Rejected) else None)
+            return Refused(outcome, attempted) if isinstance(outcome, Rejected) else Refused(None)
         if ruling.onward is Onward.LARGER:
             self._outgrown = max(self._outgrown or 0, tier.binding.context or 0)
         return None
@@ -198,11 +201,11 @@ class _Journey:
 
     def refusal(self) -> Refused:
         """What is left to say when no tier is left to try."""
-        for answer in self._answers:
+        for answer, attempted in self._answers:
             if answer.diagnosis.cause in REQUEST_FAULTS:
-                return Refused(answer)
+                return Refused(answer, attempted)
         alone = len(self.chain.tiers) == 1 and not self.chain.cleared
-        return Refused(self._answers[-1] if alone and self._answers else None)
+        return Refused(*self._answers[-1]) if alone and self._answers else Refused(None)
 
 
 def conclude(served: Served, broke: Interrupted | Abandoned | None, trail: Trail, ports: Ports) -> Attempted:
@@ -212,7 +215,9 @@ def conclude(served: Served, broke: Interrupted | Abandoned | None, trail: Trail
     if broke is not None:
         ruling = judge(broke, fallback=False, fair=True, silent=False)
         ended, verdict = replace(ended, outcome=ruling.label, detail=ruling.detail), ruling.verdict
-    if not served.accepted.complete:
+    if verdict.hears not in (Hears.GOOD, Hears.NEUTRAL):
+        ended = replace(ended, heard=verdict.hears.value)
+    if broke is not None or not served.accepted.complete:
         ports.breakers.report_end(served.permit, verdict)
     trail.steps[trail.steps.index(served.attempted)] = ended
     return ended

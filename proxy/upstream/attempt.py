@@ -17,7 +17,8 @@ from typing import Any
 
 import orjson
 
-from proxy.providers import fault_table, faults, openai
+from proxy.providers import fault_table, faults, lenient, openai
+from proxy.providers.hops import hop_by_hop
 from proxy.terms import (
     Accepted,
     Binding,
@@ -205,8 +206,8 @@ class _Attempt:
 
     def _whole_json(self, reply: Reply, body: bytes) -> Outcome:
         try:
-            document = orjson.loads(body)
-        except orjson.JSONDecodeError:
+            document = lenient.loads(body)
+        except ValueError:
             return Failed(Diagnosis(Cause.SERVER, "not_json" if body else "empty"))
         if not isinstance(document, dict):
             return Failed(Diagnosis(Cause.SERVER, "not_json_object"))
@@ -290,11 +291,13 @@ _NOT_UP = frozenset({"accept-encoding", "content-encoding", "content-length", "o
 
 
 def _headers_up(question: Question, source: Source) -> Headers:
+    hops = hop_by_hop(question.headers)
     kept = [
         (name, value)
         for name, value in question.headers
         if ((low := name.lower()).startswith(_UP_PREFIXES) or low in _UP or low in source.forward_headers)
         and low not in _NOT_UP
+        and low not in hops
     ]
     fixed = {name.lower() for name, _ in source.headers}
     return (*(pair for pair in kept if pair[0].lower() not in fixed), *source.headers, ("Accept-Encoding", "identity"))

@@ -93,7 +93,7 @@ class Door:
 
     def _session(self, trust: ssl.SSLContext, *, force_close: bool) -> aiohttp.ClientSession:
         options: dict[str, Any] = {} if force_close else {"keepalive_timeout": 60}
-        connector = aiohttp.TCPConnector(
+        connector = _Connector(
             limit=self._connecting.max_connections,
             ssl=trust,
             force_close=force_close,
@@ -178,6 +178,17 @@ def _answered(error: Exception) -> bool:
     return isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str)
 
 
+class _Connector(aiohttp.TCPConnector):
+    """Drops a pooled connection on which the upstream spoke unasked: its words would be taken for the next answer."""
+
+    async def _get(self, key: Any, traces: list[Any]) -> Any:
+        while (connection := await super()._get(key, traces)) is not None:
+            if connection.protocol is not None and not connection.protocol.should_close:
+                break
+            connection.close()
+        return connection
+
+
 def _milestones() -> aiohttp.TraceConfig:
     trace = aiohttp.TraceConfig(
         trace_config_ctx_factory=lambda trace_request_ctx: trace_request_ctx  # type: ignore[arg-type]
@@ -188,7 +199,8 @@ def _milestones() -> aiohttp.TraceConfig:
         progress.connected = time.monotonic()
 
     async def created(_session: object, progress: Progress, _params: object) -> None:
-        progress.sent = True
+        # A pooled connection may have been looked at before, and found wanting.
+        progress.sent, progress.reused = True, False
         progress.connected = time.monotonic()
 
     async def queued(_session: object, progress: Progress, _params: object) -> None:

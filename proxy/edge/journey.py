@@ -1,0 +1,137 @@
+"""The walk and what comes of it: the served answer relayed, or what is left to say.
+
+1. Whatever happens, an upstream's answer is closed and the attempt that it came from concluded.
+2. Once a stream was opened, whoever gives it or refuses it speaks in-band.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from proxy.edge import refusals
+from proxy.edge.exchange import Exchange, headers_down
+from proxy.edge.relay import Pulse, relay_body, relay_stream
+from proxy.providers.faults import error_object
+from proxy.providers.sse import comment
+from proxy.routing.bindings import Chain, Route
+from proxy.routing.verdict import REQUEST_FAULTS
+from proxy.routing.walk import Deadline, Refused, Served, conclude, walk
+from proxy.terms import Abandoned, Diagnosis, Headers, Interrupted, Question
+
+_SENT_AT_ONCE = 64 * 1024
+"""Bytes: a socket takes these without waiting for the caller."""
+
+
+async def travel(exchange: Exchange, question: Question, chain: Chain, route: Route, deadline: Deadline) -> None:
+    """Walk the chain and answer the caller."""
+    times = route.timeouts
+    pulse = exchange.pulse = Pulse(lambda: _beat(exchange), times.hold, times.idle) if question.stream else None
+    try:
+        end = await walk(question, chain, deadline, exchange.trail, exchange.ports)
+        if pulse is not None:
+            await pulse.settled()
+        if isinstance(end, Served):
+            await _deliver(exchange, end, pulse, deadline)
+        else:
+            await _refused(exchange, end, question, chain)
+    finally:
+        if pulse is not None:
+            pulse.stop()
+            exchange.waited_for_caller = pulse.waited_for_caller
+
+
+async def _deliver(exchange: Exchange, served: Served, pulse: Pulse | None, deadline: Deadline) -> None:
+    accepted, clock = served.accepted, exchange.ports.clock
+    exchange.served = served.attempted
+    broke: Interrupted | Abandoned | None = Abandoned()
+    began = clock()
+    try:
+        status, headers = accepted.reply.status, headers_down(accepted.reply.headers)
+        if pulse is not None and accepted.stream is not None:
+            await _open_stream(exchange, status, headers)
+            broke = await relay_stream(
+                accepted, accepted.stream, exchange.caller, pulse, lambda cut: _complaint(exchange, cut)
+            )
+        elif accepted.complete and len(accepted.body) <= _SENT_AT_ONCE:
+            await exchange.caller.send(status, (*headers, *exchange.headers()), accepted.body)
+            broke = None
+        else:
+            await exchange.caller.open(status, (*_length(accepted.reply.headers), *headers, *exchange.headers()))
+            until = asyncio.get_running_loop().time() + deadline.until - clock()
+            broke = await relay_body(accepted, exchange.caller, deadline.idle, until)
+    finally:
+        accepted.reply.close()
+        exchange.served = conclude(served, broke, exchange.trail, exchange.ports)
+        exchange.outcome = _outcome(broke, served)
+        exchange.usage = accepted.stream.reader.usage if accepted.stream else accepted.usage
+        if not accepted.complete:
+            exchange.trail.waited += clock() - began
+
+
+async def _refused(exchange: Exchange, refused: Refused, question: Question, chain: Chain) -> None:
+    answer = refused.verbatim
+    if answer is not None:
+        exchange.quoted = refused.by
+        exchange.outcome = "client_error" if answer.diagnosis.cause in REQUEST_FAULTS else "exhausted"
+        said = error_object(answer.body) or {}
+        error = {"message": f"The upstream answered HTTP {answer.status}.", "type": "upstream_error", **said}
+        await exchange.send_error(answer.status, headers_down(answer.headers), answer.body, error)
+        return
+    exchange.outcome = "exhausted"
+    now, look = exchange.ports.clock(), exchange.ports.breakers.look
+    views = {tier.name: look(tier.guards[question.endpoint.name]) for tier in chain.tiers}
+    soonest = refusals.soonest(exchange.trail.steps, views, now)
+    unix = exchange.at + now - exchange.started
+    await exchange.refuse(refusals.all_tiers_failed(exchange.trail.steps, now, unix, soonest))
+
+
+async def _open_stream(exchange: Exchange, status: int, headers: Headers) -> None:
+    if exchange.caller.opened:
+        exchange.pending = False
+        told = " ".join(f"{name.removeprefix('x-homeport-')}={value}" for name, value in exchange.headers()[2:])
+        await exchange.caller.write(comment(f"homeport: {told}"))
+    else:
+        await exchange.caller.open(status, (*headers, *exchange.headers()))
+
+
+async def _beat(exchange: Exchange) -> None:
+    """A sign of life for a caller who waits; the first one opens the answer, before it is known who will give it."""
+    try:
+        if not exchange.caller.opened:
+            exchange.pending = True
+            await exchange.caller.open(
+                200, (("content-type", "text/event-stream"), ("cache-control", "no-cache"), *exchange.headers())
+            )
+        await exchange.caller.write(comment("homeport: waiting for the upstream"))
+    except ConnectionError:
+        pass  # The caller has left, and its own request is being cancelled.
+
+
+def _complaint(exchange: Exchange, cut: Diagnosis) -> bytes:
+    served = exchange.served
+    assert served is not None and exchange.endpoint is not None  # noqa: PT018, S101  # only what is served can break
+    error = {
+        "message": f"The answer from {served.tier} ({served.source}/{served.model}) broke off ({cut.detail}): "
+        f"it is not whole. Request id: {exchange.trail.request_id}",
+        "type": "stream_broken",
+        "param": None,
+        "code": "stream_broken",
+        "request_id": exchange.trail.request_id,
+    }
+    return refusals.error_event(exchange.endpoint, error)
+
+
+def _outcome(broke: Interrupted | Abandoned | None, served: Served) -> str:
+    match broke:
+        case None:
+            return "success" if served.attempted.tier == "primary" else "fallback_success"
+        case Interrupted():
+            return "stream_broken"
+        case Abandoned():
+            return "cancelled"
+
+
+def _length(headers: Headers) -> Headers:
+    """The upstream's Content-Length, if the bytes to come are the bytes it counted."""
+    names = {name.lower() for name, _ in headers}
+    return () if "content-encoding" in names else tuple(pair for pair in headers if pair[0].lower() == "content-length")
