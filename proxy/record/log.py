@@ -23,6 +23,8 @@ from proxy.routing.decision import Attempted, Decision, Step, reason
 
 _QUEUE = 10_000
 """Lines."""
+_GATHER = 0.05
+"""Seconds in which lines are gathered before they are written."""
 
 
 class Log:
@@ -33,6 +35,7 @@ class Log:
         self._lines: deque[Callable[[], str]] = deque()
         self._dropped = 0
         self._wake = threading.Event()
+        self._stop = threading.Event()
         self._closing = False
         self._muted = False
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
@@ -68,6 +71,7 @@ class Log:
     def close(self) -> None:
         """Write what is left."""
         self._closing = True
+        self._stop.set()
         self._wake.set()
         self._thread.join(timeout=5)
 
@@ -78,11 +82,14 @@ class Log:
             self._dropped += 1
             return
         self._lines.append(line)
-        self._wake.set()
+        if not self._wake.is_set():
+            self._wake.set()
 
     def _write(self) -> None:
         while not (self._closing and not self._lines):
             self._wake.wait()
+            # A thread that wakes for every line takes the interpreter from the event loop each time.
+            self._stop.wait(_GATHER)
             if not self._closing:
                 self._wake.clear()
             written: list[str] = []
