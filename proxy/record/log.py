@@ -109,7 +109,7 @@ class Log:
     def _line(self, at: float, what: str, facts: dict[str, Any]) -> str:
         if self._human:
             said = " ".join(f"{key}={value}" for key, value in facts.items())
-            return f"{_time(at)} {what} {said}\n"
+            return f"{_time(at)} {what} {said}".rstrip() + "\n"
         return orjson.dumps({"at": _stamp(at), "event": what, **facts}).decode() + "\n"
 
     def _told(self, decision: Decision, now: float) -> str:
