@@ -20,6 +20,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    SecretStr,
     Tag,
     ValidationInfo,
     WithJsonSchema,
@@ -286,6 +287,8 @@ Clients = Annotated[
     Discriminator(_clients_form),
 ]
 
+Store = Annotated[SecretStr, BeforeValidator(words.store), WithJsonSchema({"type": "string", "minLength": 1})]
+
 
 class Config(_Part):
     """One configuration of Homeport."""
@@ -294,7 +297,8 @@ class Config(_Part):
     listen: Listen = Field(default=Address("127.0.0.1", 8080), json_schema_extra={"default": "127.0.0.1:8080"})
     """Where the API is served."""
     admin: Admin = Field(default_factory=Admin)
-    store: Annotated[Literal["memory"], BeforeValidator(words.store)] = "memory"
+    store: Store = Field(default=SecretStr("memory"), json_schema_extra={"default": "memory"})
+    """Where breaker state is kept: `memory`, or the URL of a Redis that the replicas share."""
     state_dir: str | None = None
     identity: Identity = Field(default_factory=Identity)
     clients: Clients = ()
@@ -304,6 +308,12 @@ class Config(_Part):
     breaker: Breaker | None = None
     limits: Limits = Field(default_factory=Limits)
     edits: Annotated[Literal["on", "off"], BeforeValidator(words.on_or_off)] = "on"
+
+    @property
+    def redis_url(self) -> str | None:
+        """The shared store, which may hold a password; None where state is kept in memory."""
+        url = self.store.get_secret_value()
+        return None if url == "memory" else url
 
     def policy(self, assistant: str, source: str) -> Thresholds:
         """The breaker values for one assistant's use of one source; both must exist."""

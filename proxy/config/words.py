@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from pydantic import SecretStr
+
 from proxy.config.fault import Wrong
 from proxy.terms import Cause
 
@@ -76,8 +78,13 @@ def kind(value: object) -> object:
 
 
 def store(value: object) -> object:
-    if value != "memory":
-        raise Wrong("the shared store is not in this version", "write store: memory, or leave it out")
+    if value == "memory" or isinstance(value, SecretStr):
+        return value
+    scheme = str(value).partition("://")[0] if isinstance(value, str) else ""
+    if scheme in ("redis+sentinel", "redis+cluster"):
+        raise Wrong(f"`{scheme}` is not served by this version", "write redis://, rediss:// or unix://")
+    if scheme not in ("redis", "rediss", "unix") or not str(value).partition("://")[2].strip("/"):
+        raise Wrong("expected `memory` or the URL of a Redis", "write it like redis://127.0.0.1:6379/0")
     return value
 
 

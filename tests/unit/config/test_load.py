@@ -69,7 +69,7 @@ def test_all_faults_come_at_once_in_order() -> None:
     text = """\
 version: 1
 listen: ":80"
-store: redis://h
+store: redis+cluster://h
 sources:
   openai: {kind: openai, api_key: ${NOBODY}, max_connections: 0}
   azure: {kind: azure-openai}
@@ -89,7 +89,7 @@ edits: true
 """
     assert _faults(text) == [
         "f:2:9: listen: an address needs a host; write 127.0.0.1:PORT for this machine, 0.0.0.0:PORT for all",
-        "f:3:8: store: the shared store is not in this version; write store: memory, or leave it out",
+        "f:3:8: store: `redis+cluster` is not served by this version; write redis://, rediss:// or unix://",
         "f:5:35: sources.openai.api_key: the environment has no NOBODY; set NOBODY, or write ${NOBODY:-default}",
         "f:5:63: sources.openai.max_connections: out of bounds: it must be 1 to 10000; "
         "choose a value within the bounds",

@@ -24,8 +24,8 @@ def test_the_defaults_are_the_documented_ones() -> None:
     """A file that sets nothing is served with what the documentation says."""
     config = _config("")
     assert (config.listen, config.admin.listen) == (Address("127.0.0.1", 8080), Address("127.0.0.1", 8081))
-    assert (config.store, config.clients, config.identity.header, config.identity.default) == (
-        "memory",
+    assert (config.redis_url, config.clients, config.identity.header, config.identity.default) == (
+        None,
         (),
         "X-Assistant-Id",
         None,
@@ -153,3 +153,19 @@ def test_relative_certificates_start_at_the_configuration(tmp_path: Path) -> Non
     assert Config.model_validate(
         {"version": 1, "sources": {"s": {"kind": "openai", "ca_file": "ca.pem"}}}, context=tmp_path
     ).sources["s"].ca_file == str(tmp_path / "ca.pem")
+
+
+def test_a_shared_store_keeps_its_password() -> None:
+    """The URL of a Redis is taken as it is written, and no repr shows it."""
+    config = _config('store: "rediss://homeport:hunter2@redis.internal:6380/1?ssl_ca_certs=/etc/ca.pem"')
+    assert config.redis_url == "rediss://homeport:hunter2@redis.internal:6380/1?ssl_ca_certs=/etc/ca.pem"
+    assert "hunter2" not in repr(config)
+    assert _config("store: unix:///run/redis.sock").redis_url == "unix:///run/redis.sock"
+
+
+@pytest.mark.parametrize("store", ["redis://", "postgres://x", "redis", "5"])
+def test_other_stores_are_refused(store: str) -> None:
+    """With the remedy."""
+    read = load.parse(f"version: 1\nstore: {store}", "f", {}, Path("/base"))
+    assert isinstance(read, tuple)
+    assert "write it like redis://127.0.0.1:6379/0" in str(read[0])

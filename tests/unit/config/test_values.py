@@ -132,7 +132,7 @@ def test_values_are_read(read: Callable[[object], object], written: object, valu
         (words.version, True, "a configuration version that is not known here"),
         (words.version, 2, "a configuration version that is not known here"),
         (words.kind, "anthropic", "kind `anthropic` is not served by this version"),
-        (words.store, "redis://:pw@h", "the shared store is not in this version"),
+        (words.store, "redis+sentinel://:pw@h/x", "`redis+sentinel` is not served by this version"),
     ],
 )
 def test_other_values_are_refused(read: Callable[[object], object], written: object, problem: str) -> None:
