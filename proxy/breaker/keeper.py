@@ -3,16 +3,21 @@
 1. A target in good health costs a look at one flag and a count: no event, no new state, nothing that waits.
 2. Every permit is settled exactly once. A probe's lease is renewed while its attempt is under way, and ends with it.
 3. An invalid key is a fact about the credential: it is kept in the credential's own row, which all its targets obey.
-4. All state is this process's. A restart starts with every circuit closed.
+4. Each target has a guard, this replica's own machine, and, where a store is shared, the shared view. A shared view
+   that is not closed decides alone; while it is closed the guard decides, so what was met here counts here at once. A
+   shared return home clears the guard.
+5. While the store is away the guard decides alone. It begins with what the shared view last said, so that nothing
+   comes home early and what only an operator may end does not end.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 from proxy.breaker import machine
+from proxy.breaker.link import ASK_LIMIT, Link
 from proxy.breaker.state import Acquire, Event, Granted, Heard, Hears, Moved, Operate, Policy, Renew, State, View, Word
 
 
@@ -53,21 +58,28 @@ class Permit:
     kind: str
     """closed, half_open, early or trickle."""
     epoch: int
+    """Of the guard."""
+    shared_epoch: int = 0
     credential_epoch: int = 0
+    credential_shared_epoch: int = 0
     token: str | None = None
     """Of a probe."""
+    shared: bool = False
+    """The place was given by the shared view: the guard judges this result like any other."""
     renewal: asyncio.TimerHandle | None = None
     settled: bool = False
 
 
 class _Row:
-    """One target's state, and the successes that it need not hear of one by one."""
+    """One target's guard, and the successes that it need not hear of one by one."""
 
-    __slots__ = ("calm", "goods", "goods_before", "state", "turned")
+    __slots__ = ("calm", "goods", "goods_before", "policy", "state", "turned")
 
-    def __init__(self) -> None:
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
         self.state = State()
         self.calm = True
+        """Nothing is amiss in the guard, nor in the shared view."""
         self.turned = 0.0
         self.goods = self.goods_before = 0
 
@@ -91,7 +103,7 @@ class _Row:
 
 
 class Keeper:
-    """Every target's breaker, in this process."""
+    """Every target's breaker, as this replica sees it."""
 
     def __init__(
         self,
@@ -99,30 +111,73 @@ class Keeper:
         new_token: Callable[[], str],
         chance: Callable[[], float],
         moved: Callable[[str, Moved], None],
+        link: Link | None = None,
     ) -> None:
-        """`chance` gives 0 ≤ x < 1; `moved` is told of every change of a target's word."""
+        """`chance` gives 0 ≤ x < 1; `moved` is told of every change of word that this replica decided on alone."""
         self._clock, self._new_token, self._chance, self._moved = clock, new_token, chance, moved
         self._rows: dict[str, _Row] = {}
+        self._link = link
+        if link is not None:
+            link.serve(self)
 
-    async def admit(self, guard: Guard, request_id: str, *, early: bool = False) -> Permit | View:
+    def watch(self, guard: Guard) -> None:
+        """Make a guard's rows known, so that a shared view of them is there before the first request."""
+        self._row(guard.target, guard.policy)
+        if guard.credential is not None:
+            self._row(guard.credential, guard.policy)
+
+    # -- may it be tried
+
+    async def admit(
+        self, guard: Guard, request_id: str, *, early: bool = False, patience: float = ASK_LIMIT
+    ) -> Permit | View:
         """May one request be sent? If not: the view that denies it.
 
-        `early`: no tier of its chain may be tried, so ask ahead of time.
+        `early`: no tier of its chain may be tried, so ask ahead of time. `patience`: seconds that it may wait for a
+        shared store.
         """
-        row, now, credential_epoch = self._row(guard.target), self._clock(), 0
+        row, now = self._row(guard.target, guard.policy), self._clock()
+        permit = Permit(guard, request_id, now, "closed", row.state.epoch)
         if guard.credential is not None:
-            owner = self._row(guard.credential)
-            if not owner.calm:
-                return machine.view(owner.state, now)
-            credential_epoch = owner.state.epoch
+            owner = self._row(guard.credential, guard.policy)
+            if not owner.calm and (seen := self._seen(guard.credential, owner, now)).word is not Word.CLOSED:
+                return seen
+            permit.credential_epoch = owner.state.epoch
+        if self._link is not None and self._link.up:
+            permit.shared_epoch = self._link.view(guard.target).epoch
+            if guard.credential is not None:
+                permit.credential_shared_epoch = self._link.view(guard.credential).epoch
         if row.calm:
-            return Permit(guard, request_id, now, "closed", row.state.epoch, credential_epoch)
+            return permit
+        if self._shared_decides(guard.target, now):
+            return await self._ask_link(permit, early, patience)
+        return self._ask_guard(row, permit, now, early=early)
+
+    def _shared_decides(self, target: str, now: float) -> bool:
+        if self._link is None or not self._link.up:
+            return False
+        return machine.view(self._link.view(target), now).word is not Word.CLOSED
+
+    async def _ask_link(self, permit: Permit, early: bool, patience: float) -> Permit | View:
+        assert self._link is not None  # noqa: S101  # a shared view decides only where there is one
+        answer = await self._link.ask(permit.guard.target, self._new_token(), early=early, patience=patience)
+        if isinstance(answer, View):
+            return answer
+        token, granted = answer
+        permit.shared, permit.kind, permit.shared_epoch = True, granted.kind, granted.epoch
+        permit.began = self._clock()
+        if granted.kind in ("half_open", "early"):
+            permit.token = token
+            self._renew_later(permit)
+        return permit
+
+    def _ask_guard(self, row: _Row, permit: Permit, now: float, *, early: bool) -> Permit | View:
         token = self._new_token()
-        answer = self._step(guard.target, row, guard.policy, Acquire(token, early), now)
+        answer = self._step(permit.guard.target, row, Acquire(token, early), now)
         if not isinstance(answer, Granted):
             assert answer is not None  # noqa: S101  # the machine answers every Acquire
-            return answer
-        permit = Permit(guard, request_id, now, answer.kind, answer.epoch, credential_epoch)
+            return replace(answer, local=self._link is not None)
+        permit.kind, permit.epoch = answer.kind, answer.epoch
         if answer.kind in ("half_open", "early"):
             permit.token = token
             self._renew_later(permit)
@@ -133,9 +188,19 @@ class Keeper:
 
     def _renew(self, permit: Permit) -> None:
         assert permit.token is not None  # noqa: S101  # only probes have leases
-        guard = permit.guard
-        self._step(guard.target, self._row(guard.target), guard.policy, Renew(permit.token), self._clock())
+        self._tell(permit, Renew(permit.token))
         self._renew_later(permit)
+
+    def _tell(self, permit: Permit, event: Event) -> None:
+        """An event of a place's owner, to whoever gave the place."""
+        target = permit.guard.target
+        if permit.shared:
+            assert self._link is not None  # noqa: S101  # it gave the place
+            self._link.report(target, event)
+        else:
+            self._step(target, self._row(target, permit.guard.policy), event, self._clock())
+
+    # -- what came of it
 
     def settle(self, permit: Permit, verdict: Verdict) -> None:
         """The attempt has reached its commit point or its end. Exactly once for each permit."""
@@ -144,25 +209,26 @@ class Keeper:
         permit.settled = True
         if permit.renewal is not None:
             permit.renewal.cancel()
-        row = self._row(permit.guard.target)
+        row = self._row(permit.guard.target, permit.guard.policy)
         if row.calm and verdict.hears is Hears.GOOD:
             row.count(self._clock())
         elif verdict.hears is not Hears.NEUTRAL or permit.token is not None:
             self._hear(permit, verdict, permit.token)
             if verdict.hears is Hears.GOOD and permit.token is not None:
                 # The rest of this answer belongs to the time that it has opened.
+                if permit.shared:
+                    permit.shared_epoch += 1
                 permit.epoch = row.state.epoch
 
     def report_end(self, permit: Permit, verdict: Verdict) -> None:
         """How an answer ended that was settled as good when it had only begun."""
-        row = self._row(permit.guard.target)
+        row = self._row(permit.guard.target, permit.guard.policy)
         if verdict.hears is not Hears.NEUTRAL and not (verdict.hears is Hears.GOOD and row.calm):
             self._hear(permit, verdict, None, late=True)
 
     def _hear(self, permit: Permit, verdict: Verdict, token: str | None, *, late: bool = False) -> None:
         guard, now = permit.guard, self._clock()
-        row = self._row(guard.target)
-        goods = row.take(now) if verdict.hears in (Hears.BAD, Hears.DISABLE_TWICE) else (0, 0)
+        row = self._row(guard.target, guard.policy)
         heard = Heard(
             epoch=permit.epoch,
             hears=verdict.hears,
@@ -177,46 +243,104 @@ class Keeper:
             retry_after=verdict.retry_after,
             exhausted=verdict.exhausted,
             chance=self._chance(),
-            goods=goods,
+            goods=row.take(now) if verdict.hears in (Hears.BAD, Hears.DISABLE_TWICE) else (0, 0),
         )
         if verdict.credential and guard.credential is not None:
             # The target itself is judged by nobody, but a probe's slot must come free.
-            whole = Heard(
-                permit.credential_epoch,
-                Hears.DISABLE,
-                permit.began,
-                permit.request_id,
-                reason=verdict.reason,
-                fault=verdict.fault,
-            )
-            self._step(guard.credential, self._row(guard.credential), guard.policy, whole, now)
+            fault = replace(heard, token=None, paced=False)
+            owner = self._row(guard.credential, guard.policy)
+            self._both(guard.credential, owner, fault, permit.credential_epoch, permit.credential_shared_epoch, now)
             heard = Heard(permit.epoch, Hears.NEUTRAL, permit.began, permit.request_id, token=token)
-        self._step(guard.target, row, guard.policy, heard, now)
+        self._both(guard.target, row, heard, permit.epoch, permit.shared_epoch, now, shared=permit.shared)
+
+    def _both(
+        self, target: str, row: _Row, heard: Heard, epoch: int, shared_epoch: int, now: float, *, shared: bool = False
+    ) -> None:
+        """Tell the guard, and the others if it is news to them. `shared`: the token is the shared view's."""
+        self._step(target, row, replace(heard, epoch=epoch, token=None if shared else heard.token), now)
+        if self._link is not None and self._link.up:
+            suspect = not machine.calm(self._link.view(target))
+            if (shared and heard.token) or (heard.hears is not Hears.NEUTRAL and (suspect or _news(heard))):
+                self._link.report(target, replace(heard, epoch=shared_epoch, token=heard.token if shared else None))
+
+    # -- for people
 
     def operate(self, target: str, policy: Policy, operation: Operate) -> None:
         """An operator's hand on one target or credential row."""
-        self._step(target, self._row(target), policy, operation, self._clock())
+        self._step(target, self._row(target, policy), operation, self._clock())
+        if self._link is not None:
+            self._link.report(target, operation)
 
     def look(self, guard: Guard) -> View:
         """What people are shown of a tier's breaker: its target's word, or its credential's where that is worse."""
         now = self._clock()
-        if guard.credential is not None and not (owner := self._row(guard.credential)).calm:
-            seen = machine.view(owner.state, now)
+        if guard.credential is not None:
+            seen = self._seen(guard.credential, self._row(guard.credential, guard.policy), now)
             if seen.word is not Word.CLOSED:
                 return seen
-        return machine.view(self._row(guard.target).state, now)
+        return self._seen(guard.target, self._row(guard.target, guard.policy), now)
 
-    def _row(self, target: str) -> _Row:
+    def _seen(self, target: str, row: _Row, now: float) -> View:
+        if self._link is not None and self._link.up:
+            shared = machine.view(self._link.view(target), now)
+            guard = machine.view(row.state, now)
+            return shared if shared.word is not Word.CLOSED or guard.word is Word.CLOSED else replace(guard, local=True)
+        return replace(machine.view(row.state, now), local=self._link is not None)
+
+    # -- rows
+
+    def _row(self, target: str, policy: Policy) -> _Row:
         row = self._rows.get(target)
         if row is None:
-            row = self._rows[target] = _Row()
+            row = self._rows[target] = _Row(policy)
+            if self._link is not None:
+                self._link.watch(target, policy)
         return row
 
-    def _step(self, target: str, row: _Row, policy: Policy, event: Event, now: float) -> Granted | View | None:
-        stepped = machine.step(row.state, policy, event, now)
+    def _step(self, target: str, row: _Row, event: Event, now: float) -> Granted | View | None:
+        stepped = machine.step(row.state, row.policy, event, now)
         if stepped.state is not row.state:
             row.state = stepped.state
-            row.calm = machine.calm(stepped.state)
-        if stepped.moved is not None:
+            self._settle_calm(target, row)
+        if stepped.moved is not None and (self._link is None or not self._link.up):
             self._moved(target, stepped.moved)
         return stepped.answer
+
+    def _settle_calm(self, target: str, row: _Row) -> None:
+        row.calm = machine.calm(row.state)
+        if self._link is not None and self._link.up:
+            row.calm = row.calm and machine.calm(self._link.view(target))
+
+    # -- what the link tells (a link.Owner)
+
+    def changed(self, target: str, before: State, after: State) -> None:
+        """The shared view is another one: a return home, or an operator's act, clears the guard."""
+        row, now = self._rows[target], self._clock()
+        closed = machine.view(after, now).word is Word.CLOSED
+        if closed and (machine.view(before, now).word is not Word.CLOSED or after.serial != before.serial):
+            row.state = State(epoch=row.state.epoch + 1, reset_epoch=row.state.epoch + 1)
+        self._settle_calm(target, row)
+
+    def flipped(self) -> None:
+        """The store went, so the guards go on from what it last said; or it came, and the views count again."""
+        assert self._link is not None  # noqa: S101  # it speaks
+        now = self._clock()
+        for target, row in self._rows.items():
+            shared = self._link.view(target)
+            if not self._link.up and not machine.calm(shared):
+                row.state = machine.fallen_back(row.state, shared, now)
+            self._settle_calm(target, row)
+
+    def unheard(self) -> Iterable[tuple[str, list[Heard]]]:
+        """Guards that are worse than the shared view: their reports were lost, or outweighed."""
+        assert self._link is not None  # noqa: S101  # it asks
+        now = self._clock()
+        for target, row in self._rows.items():
+            shared = self._link.view(target)
+            if machine.view(shared, now).word is Word.CLOSED and machine.view(row.state, now).word is not Word.CLOSED:
+                yield target, machine.retold(row.state, shared.epoch, now)
+
+
+def _news(heard: Heard) -> bool:
+    """Worth telling even of a target that is well."""
+    return heard.hears is not Hears.GOOD

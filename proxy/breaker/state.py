@@ -10,6 +10,9 @@ import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+Moment = float
+"""A time on the clock of whoever holds the state; other floats are lengths."""
+
 
 class Word(StrEnum):
     """What people are shown, and what the circuit is in (its first three)."""
@@ -52,8 +55,8 @@ class Circuit:
     """Closed, open or half_open."""
 
     word: Word = Word.CLOSED
-    since: float = -math.inf
-    until: float = 0.0
+    since: Moment = -math.inf
+    until: Moment = 0.0
     """Open: when it may be probed. Half-open: when the lease ends."""
     span: float = 0.0
     """How long before `until` it was set: more than this is never left, whatever happens to a clock."""
@@ -63,9 +66,9 @@ class Circuit:
     """Probes that failed in a row."""
     token: str = ""
     """Half-open: the probe's owner."""
-    early: float | None = None
+    early: Moment | None = None
     """Half-open by an early probe: the `until` that its failure goes back to."""
-    probed: float = -math.inf
+    probed: Moment = -math.inf
     """When the last probe was let through."""
     recovered: bool = False
     """Closed by a good probe."""
@@ -79,16 +82,16 @@ class Evidence:
     """The run: failures since its first, unless a success that began after that one cleared it."""
     outcomes: int = 0
     """All results since the run's first failure."""
-    began: float = 0.0
+    began: Moment = 0.0
     """When the run's first failure was heard."""
-    turned: float = 0.0
+    turned: Moment = 0.0
     """When the current bucket began."""
     now: tuple[int, int] = (0, 0)
     """Calls and failures in the current bucket."""
     before: tuple[int, int] = (0, 0)
     """Likewise in the bucket before."""
     failed_ids: tuple[str, ...] = ()
-    strike: float | None = None
+    strike: Moment | None = None
     """When a DISABLE_TWICE was first heard, without a success since."""
 
 
@@ -97,11 +100,13 @@ class Latch:
     """Why and since when a target is kept from requests."""
 
     reason: str
-    since: float
-    until: float = math.inf
+    since: Moment
+    until: Moment = math.inf
     tripped_by: tuple[str, ...] = ()
     span: float = math.inf
     """As of a circuit."""
+    fault: str = ""
+    """With a permanent fault: auth or config."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +116,10 @@ class Wait:
     latch: Latch | None = None
     times: int = 0
     """Waits in a row that the upstream gave no time for."""
-    last: float = -math.inf
+    last: Moment = -math.inf
     """When the last rate limit was heard, and by whom."""
     last_id: str = ""
-    next: float = 0.0
+    next: Moment = 0.0
     """When the next request may try."""
 
 
@@ -165,6 +170,8 @@ class Heard:
     """With GOOD: False at a stream's first content, when it is not known yet whether it will end well."""
     late: bool = False
     """The end of an attempt that was GOOD but not whole: BAD when it was cut, GOOD when it was not."""
+    again: bool = False
+    """Told once more, in case it was lost: what was counted already counts no more."""
     token: str | None = None
     """Of a probe."""
     paced: bool = False
@@ -219,6 +226,8 @@ class View:
     """When it may be tried again; None when only an operator can tell, or when it may be tried now."""
     tripped_by: tuple[str, ...] = ()
     failures: int = 0
+    local: bool = False
+    """This replica's own view, where a shared one was asked for: the store is away, or has not heard of it yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -508,3 +508,38 @@ def test_a_cut_is_one_call() -> None:
     bench.hear(Hears.GOOD, whole=False)
     bench.hear(Hears.BAD, late=True)
     assert bench.causes == ["closed>open:failure_rate"]
+
+
+def test_a_probe_that_was_lost_keeps_its_place_closed() -> None:
+    """After a store lost its data a probe under way comes back as open, for the rest of its lease and no longer."""
+    bench = Bench()
+    bench.trip()
+    bench.now += 15
+    bench.ask("a")
+    bench.now += 5
+    both = machine.joined(bench.state, State(), bench.now)
+    assert (both.circuit.word, both.circuit.until, both.circuit.token) == (Word.OPEN, bench.now + 10, "")
+
+
+def test_views_that_meet_keep_what_the_latest_operator_said() -> None:
+    """Who knows of a later reset wins; of equals, every latch counts."""
+    sick = Bench()
+    sick.hear(Hears.DISABLE)
+    healed = Bench()
+    healed.hear(Hears.DISABLE)
+    healed.send(Operate(Act.RESET))
+    for one, other in ((sick, healed), (healed, sick)):
+        assert machine.joined(one.state, other.state, 1000.0).disabled is None
+    for one, other in ((sick, Bench()), (Bench(), sick)):
+        assert machine.joined(one.state, other.state, 1000.0).disabled is not None
+
+
+def test_a_clock_that_was_set_back_lengthens_nothing() -> None:
+    """Cooldowns, leases and waits keep to the length that they were set for, and nothing lies in the future."""
+    bench = Bench()
+    bench.trip()
+    bench.hear(Hears.RATE_LIMIT, epoch=0, retry_after=60.0)
+    state = machine.clamped(bench.state, bench.now - 5000)
+    assert (state.circuit.since, state.circuit.until) == (bench.now - 5000, bench.now - 4985)
+    assert state.wait.latch is not None
+    assert (state.wait.latch.until, state.wait.next) == (bench.now - 4940, bench.now - 4940)

@@ -1,0 +1,413 @@
+"""What this replica shares with the others: views of every target, kept current, and proposals to change them.
+
+1. The hot path reads the views and waits for nothing, except a request that asks to be a probe: ASK_LIMIT at most.
+2. A change is proposed from the view that is known, by compare-and-swap; who loses takes the reply's view and
+   proposes again. The rules are machine.py's alone: a report is folded into whatever the view is by then.
+3. A push is a hint. Nothing is acted on before a first `sync`, and every sync puts right what pushes have missed.
+4. All times are this process's, moved at the door by the store's clock as its last reply told it; no other clock is
+   read.
+5. A store that fails in any way is away: nothing is asked of it until a sync succeeds, and no caller waits meanwhile.
+6. After data was lost, or the link was, nobody is let through as a probe for one lease: an owner may still be about.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from proxy.breaker import codec, machine
+from proxy.breaker.state import Acquire, Event, Granted, Heard, Hears, Moved, Policy, State, View, Word
+from proxy.breaker.store import Push, Snapshot, Store, Stored, StoreError, Swapped
+
+ASK_LIMIT = 0.025
+"""Seconds that a request waits, all its tiers together, to become a probe; the answer then serves a later one."""
+_KEPT_FOR_LATER = 1.0
+"""Seconds that a place won too late is kept for the next request."""
+_ASK_WINDOW, _WINDOW = 0.25, 1.0
+"""Seconds by which a proposal may reach the store late; an ask that thaws after longer must not take a place."""
+_COALESCE = 0.003
+"""Seconds in which reports are gathered."""
+_POLL, _RETRY = 1.0, 0.5
+_TRIES = 6
+_OUTBOX = 2000
+
+
+class Facts(Protocol):
+    """What becomes of what a link notices: metrics and the log."""
+
+    def moved(self, target: str, move: Moved) -> None:
+        """This replica changed a target's word."""
+        ...
+
+    def link(self, *, up: bool, why: str) -> None:
+        """The store came or went."""
+        ...
+
+    def propagated(self, seconds: float) -> None:
+        """A push took so long to arrive."""
+        ...
+
+
+class Owner(Protocol):
+    """Whoever acts on the views."""
+
+    def changed(self, target: str, before: State, after: State) -> None:
+        """A view is another one now."""
+        ...
+
+    def flipped(self) -> None:
+        """The link came or went."""
+        ...
+
+    def unheard(self) -> Iterable[tuple[str, list[Heard]]]:
+        """What this replica knows of targets and the shared views do not show: told again at every sync."""
+        ...
+
+
+@dataclass(slots=True)
+class _Row:
+    """One target as the store is known to hold it."""
+
+    policy: Policy
+    state: State = field(default_factory=State)
+    version: int = 0
+    lineage: str = ""
+    present: int = 0
+    """The version that the store holds, 0 when it has lost the row."""
+    outbox: list[Event] = field(default_factory=list)
+    flushing: bool = False
+    asking: bool = False
+    won: tuple[str, Granted] | None = None
+    """A place won too late for the request that asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkStatus:
+    """What operators are told of the link. Times are this process's."""
+
+    up: bool
+    since: float
+    why: str
+    """Why it is away; empty while it is up."""
+    last_sync: float | None
+    lineage: str
+    replicas: int
+    targets: int
+
+
+class Link:
+    """One replica's share in a store. `run` keeps it current until cancelled."""
+
+    def __init__(
+        self, store: Store, replica: str, clock: Callable[[], float], chance: Callable[[], float], facts: Facts
+    ) -> None:
+        """`replica` names this process among the others; `chance` gives 0 ≤ x < 1."""
+        self._store, self._replica, self._clock, self._chance, self._facts = store, replica, clock, chance, facts
+        self._owner: Owner | None = None
+        self._rows: dict[str, _Row] = {}
+        self._shift = 0.0
+        """From this process's clock to the store's."""
+        self._lineage = ""
+        self._no_probe_until = 0.0
+        self._stir = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._since, self._why, self._replicas = clock(), "starting", 0
+        self._last_sync: float | None = None
+        self.up = False
+
+    def serve(self, owner: Owner) -> None:
+        """Tell `owner` of changes from now on."""
+        self._owner = owner
+
+    def watch(self, target: str, policy: Policy) -> None:
+        """Keep a view of this target."""
+        if target not in self._rows:
+            self._rows[target] = _Row(policy)
+            self._stir.set()
+        self._rows[target].policy = policy
+
+    def view(self, target: str) -> State:
+        """The shared state, on this process's clock."""
+        return self._rows[target].state
+
+    def status(self) -> LinkStatus:
+        """For people."""
+        return LinkStatus(
+            self.up, self._since, self._why, self._last_sync, self._lineage, self._replicas, len(self._rows)
+        )
+
+    def versions(self) -> Mapping[str, int]:
+        """The versions of the views, by target."""
+        return {target: row.version for target, row in self._rows.items()}
+
+    # -- asking for a place
+
+    async def ask(self, target: str, token: str, *, early: bool, patience: float) -> tuple[str, Granted] | View:
+        """May one request be a probe? If so: the token that owns the place. Takes `patience` seconds at most."""
+        row = self._rows[target]
+        now = self._clock()
+        if row.won is not None and (won := self._take(row)) is not None:
+            return won
+        # Nobody waits for the store to say what the view says already.
+        said = machine.step(row.state, row.policy, Acquire(token, early), now).answer
+        if isinstance(said, View):
+            return said
+        if row.asking or patience <= 0 or now < self._no_probe_until:
+            return machine.view(row.state, now)
+        row.asking = True
+        asked = asyncio.ensure_future(self._ask(target, row, token, early))
+        try:
+            await asyncio.wait({asked}, timeout=patience)
+        finally:
+            # Also when the request is cancelled: the answer must find somebody.
+            if not asked.done():
+                asked.add_done_callback(lambda done: self._late(target, row, done))
+        if not asked.done():
+            return machine.view(row.state, self._clock())
+        row.asking = False
+        return asked.result()
+
+    async def _ask(self, target: str, row: _Row, token: str, early: bool) -> tuple[str, Granted] | View:
+        for _ in range(2):
+            stepped = machine.step(row.state, row.policy, Acquire(token, early), self._clock())
+            if not isinstance(stepped.answer, Granted):
+                break
+            if stepped.state is row.state:
+                return token, stepped.answer
+            try:
+                swapped = await self._swap(target, row, stepped.state, _ASK_WINDOW)
+            except StoreError as error:
+                self._away(error)
+                break
+            if swapped:
+                if stepped.moved is not None:
+                    self._facts.moved(target, stepped.moved)
+                return token, stepped.answer
+        return machine.view(row.state, self._clock())
+
+    def _late(self, target: str, row: _Row, asked: asyncio.Future[tuple[str, Granted] | View]) -> None:
+        row.asking = False
+        if asked.cancelled() or isinstance(won := asked.result(), View):
+            return
+        row.won = won
+        asyncio.get_running_loop().call_later(_KEPT_FOR_LATER, self._give_back, target, row, won)
+
+    def _take(self, row: _Row) -> tuple[str, Granted] | None:
+        won, row.won = row.won, None
+        assert won is not None  # noqa: S101  # the caller looked
+        live = row.state.circuit.word is Word.HALF_OPEN and row.state.circuit.token == won[0]
+        return won if live or won[1].kind == "trickle" else None
+
+    def _give_back(self, target: str, row: _Row, won: tuple[str, Granted]) -> None:
+        if row.won is won:
+            row.won = None
+            token, granted = won
+            self.report(target, Heard(granted.epoch, Hears.NEUTRAL, self._clock(), "", token=token))
+
+    # -- telling what was met
+
+    def report(self, target: str, event: Event) -> None:
+        """Propose what an attempt's end makes of the shared state. Never waits; lost while the store is away."""
+        row = self._rows[target]
+        if not self.up or len(row.outbox) >= _OUTBOX:
+            return
+        row.outbox.append(event)
+        if not row.flushing:
+            row.flushing = True
+            self._spawn(self._flush(target, row))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _flush(self, target: str, row: _Row) -> None:
+        try:
+            await asyncio.sleep(_COALESCE)
+            tries = 0
+            while row.outbox and self.up and tries < _TRIES:
+                if await self._propose(target, row):
+                    tries = 0
+                else:
+                    tries += 1
+                    await asyncio.sleep(self._chance() * 0.01 * tries)
+            row.outbox.clear()
+        except StoreError as error:
+            row.outbox.clear()
+            self._away(error)
+        finally:
+            row.flushing = False
+
+    async def _propose(self, target: str, row: _Row) -> bool:
+        """Fold all that is to be told into the view, and offer the result."""
+        events, state, now = list(row.outbox), row.state, self._clock()
+        moves: list[Moved] = []
+        for event in events:
+            stepped = machine.step(state, row.policy, event, now)
+            state = stepped.state
+            if stepped.moved is not None:
+                moves.append(stepped.moved)
+        if state is not row.state and not await self._swap(target, row, state, _WINDOW):
+            return False
+        del row.outbox[: len(events)]
+        for move in moves:
+            self._facts.moved(target, move)
+        return True
+
+    async def _swap(self, target: str, row: _Row, state: State, window: float) -> bool:
+        """Offer `state`; True if it stands. Otherwise the row holds what the store says."""
+        version = max(row.version, row.present) + 1
+        at = self._clock() + self._shift
+        new = Stored(version, self._lineage, codec.encode(state, self._shift))
+        lasting = state.disabled is not None or state.isolated is not None
+        swapped = await self._store.swap(
+            target, row.present, new, not_before=at - _WINDOW, not_after=at + window, lasting=lasting
+        )
+        self._told_time(swapped)
+        if swapped.lineage != self._lineage:
+            self._stir.set()
+            return False
+        if swapped.stored is None:
+            row.present = 0
+        else:
+            self._adopt(target, row, swapped.stored)
+        return swapped.applied
+
+    def _told_time(self, reply: Swapped | Snapshot) -> None:
+        self._shift = reply.now - self._clock()
+
+    # -- taking what others have done
+
+    def _adopt(self, target: str, row: _Row, stored: Stored) -> None:
+        row.present = stored.version
+        if stored.lineage == row.lineage and stored.version <= row.version:
+            return
+        now = self._clock()
+        try:
+            state = machine.clamped(codec.decode(stored.row, -self._shift), now)
+        except codec.NotAState:
+            # Somebody else's bytes: the next proposal overwrites them.
+            state = row.state
+        before, row.state = row.state, state
+        row.version, row.lineage = stored.version, stored.lineage
+        if self._owner is not None:
+            self._owner.changed(target, before, state)
+
+    def _heard(self, push: Push) -> None:
+        row = self._rows.get(push.target)
+        if row is None or not self.up:
+            return
+        delay = self._clock() + self._shift - push.now
+        if push.stored.lineage != self._lineage or abs(delay) > _WINDOW:
+            # New data, a clock that was set, or a push that lay about: its times would be read wrong.
+            self._stir.set()
+            return
+        if push.stored.version > row.version:
+            self._facts.propagated(max(0.0, delay))
+            if push.stored.version > row.version + 1:
+                self._stir.set()
+            self._adopt(push.target, row, push.stored)
+
+    # -- keeping current
+
+    async def run(self) -> None:
+        """Until cancelled: sync, listen, come back."""
+        listening = asyncio.ensure_future(self._listen())
+        try:
+            while True:
+                await self.sync()
+                wait = _POLL * (0.8 + 0.4 * self._chance()) if self.up else _RETRY * (0.5 + self._chance())
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stir.wait(), wait)
+                # Pushes that come in a burst are one reason to look, not many.
+                await asyncio.sleep(0.02 * self._chance())
+        finally:
+            listening.cancel()
+            for task in list(self._tasks):
+                task.cancel()
+            await asyncio.gather(listening, *self._tasks, return_exceptions=True)
+
+    async def _listen(self) -> None:
+        while True:
+            with contextlib.suppress(StoreError):
+                await self._store.listen(self._stir.set, self._heard)
+            await asyncio.sleep(_RETRY * (0.5 + self._chance()))
+
+    async def sync(self) -> None:
+        """Ask the store for all that has changed, and put back what it has lost."""
+        self._stir.clear()
+        try:
+            snapshot = await self._store.sync(self._replica)
+            self._told_time(snapshot)
+            self._replicas = snapshot.replicas
+            lost = bool(self._lineage) and snapshot.lineage != self._lineage
+            if lost or (not self.up and self._last_sync is not None):
+                self._no_probe_until = self._clock() + machine.LEASE
+            self._lineage = snapshot.lineage
+            await self._catch_up(snapshot)
+        except StoreError as error:
+            self._away(error)
+            return
+        self._last_sync = self._clock()
+        if not self.up:
+            self.up, self._since, self._why = True, self._clock(), ""
+            self._facts.link(up=True, why="")
+            if self._owner is not None:
+                self._owner.flipped()
+        if self._owner is not None:
+            for target, events in self._owner.unheard():
+                for event in events:
+                    self.report(target, event)
+
+    async def _catch_up(self, snapshot: Snapshot) -> None:
+        stale = [
+            target
+            for target, row in self._rows.items()
+            if (snapshot.versions.get(target, 0), snapshot.lineage) != (row.version, row.lineage)
+            and (target in snapshot.versions or row.version)
+        ]
+        if not stale:
+            return
+        now, rows = await self._store.read(stale)
+        self._shift = now - self._clock()
+        for target in stale:
+            await self._meet(target, self._rows[target], rows.get(target))
+
+    async def _meet(self, target: str, row: _Row, stored: Stored | None) -> None:
+        """Make one of what the store holds and what is known here."""
+        row.present = stored.version if stored is not None else 0
+        same = stored is not None and stored.lineage == row.lineage
+        if stored is not None and (not row.lineage or (same and stored.version >= row.version)):
+            self._adopt(target, row, stored)
+            return
+        now = self._clock()
+        theirs = State()
+        if stored is not None:
+            with contextlib.suppress(codec.NotAState):
+                theirs = machine.clamped(codec.decode(stored.row, -self._shift), now)
+        both = machine.joined(row.state, theirs, now)
+        if stored is not None and both == theirs:
+            row.version, row.lineage = 0, ""
+            self._adopt(target, row, stored)
+        elif stored is None and machine.calm(both) and not both.serial:
+            # A row that was forgotten after a quiet day, or a calm one that was lost: nothing to put back.
+            row.version, row.lineage = 0, self._lineage
+        else:
+            await self._swap(target, row, both, _WINDOW)
+
+    def _away(self, error: StoreError) -> None:
+        if self.up or self._why == "starting":
+            self.up, self._since = False, self._clock()
+            self._why = error.word
+            self._facts.link(up=False, why=error.word)
+            self._stir.set()
+            if self._owner is not None:
+                self._owner.flipped()
+        self._why = error.word
+
+    async def close(self) -> None:
+        """Drop the store's connections."""
+        await self._store.close()
