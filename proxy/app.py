@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import hashlib
-import hmac
 import itertools
 import random
 import secrets
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
+import proxy
 from proxy.admin.operators import Operators
+from proxy.admin.status import Sources
 from proxy.breaker.keeper import Keeper
+from proxy.breaker.link import Link
 from proxy.breaker.state import Moved
 from proxy.config import load, schema
 from proxy.config.addresses import Address
@@ -44,8 +48,8 @@ _HTTP: dict[str, Any] = {"access_log": None, "max_line_size": 64 * 1024, "max_fi
 """Both listeners' settings: bytes of one header, and no log but our own."""
 
 
-class CannotListen(Exception):
-    """A configured address is not to be had."""
+class CannotStart(Exception):
+    """What the configuration asks for is not to be had here: an address, a store."""
 
 
 class Replica:
@@ -55,15 +59,17 @@ class Replica:
         self._config, self._log = config, log
         self._runners: list[web.BaseRunner] = []
         self._upstreams = Upstreams({name: _source(each) for name, each in config.sources.items()})
-        # One key per process: the memory store dies with it, so no target's name has to mean the same afterwards.
-        key = secrets.token_bytes(32)
-        bindings = bind(config, lambda secret: hmac.digest(key, secret.encode(), hashlib.sha256).hex()[:16])
-        keeper = Keeper(time.monotonic, lambda: secrets.token_hex(8), random.random, self._moved)
+        bindings = bind(config, _identify)
+        boot, count = secrets.token_hex(5), itertools.count(1)
+        self._link = self._shared(config, boot)
+        keeper = Keeper(time.monotonic, lambda: secrets.token_hex(8), random.random, self._moved, self._link)
+        for guard in bindings.guards():
+            keeper.watch(guard)
         ports = Ports(keeper, self._upstreams.send, time.monotonic)
         serving: Counter[str] = Counter()
         began = time.time() - time.monotonic()
-        self._metrics = Metrics(bindings, keeper.look, lambda at: began + at, serving)
-        boot, count = secrets.token_hex(5), itertools.count(1)
+        status = self._link.status if self._link is not None else None
+        self._metrics = Metrics(bindings, keeper.look, lambda at: began + at, serving, status)
         self.edge = Edge(
             Identity(config),
             bindings,
@@ -75,6 +81,53 @@ class Replica:
             time.time,
         )
         self.data_address = self.admin_address = ""
+        self._token = config.admin.token.get_secret_value() if config.admin.token else secrets.token_urlsafe(24)
+        self._facts = Sources(
+            version=proxy.__version__,
+            replica=boot,
+            began=time.time(),
+            bindings=bindings,
+            look=keeper.look,
+            link=lambda: self._link.status() if self._link is not None else None,
+            delays=lambda: list(self._metrics.delays),
+            in_flight=lambda: self.edge.in_flight,
+            draining=lambda: self.edge.draining,
+            now=time.time,
+            to_unix=lambda at: began + at,
+        )
+        self._linking: asyncio.Task[None] | None = None
+
+    def _shared(self, config: schema.Config, replica: str) -> Link | None:
+        shared = config.shared_store
+        if shared is None:
+            return None
+        # Who shares nothing need not load the client, which takes a moment.
+        from proxy.breaker.redis_store import RedisStore
+
+        try:
+            store = RedisStore(shared.url, shared.namespace, time.monotonic, self._timed)
+        except ValueError as error:
+            raise CannotStart(f"store: {error}") from error
+        return Link(store, replica, time.monotonic, random.random, self)
+
+    def _timed(self, operation: str, seconds: float, error: str | None) -> None:
+        self._metrics.store_operation(operation, seconds, error)
+
+    # -- what the link tells (a link.Facts)
+
+    def moved(self, target: str, move: Moved) -> None:
+        """This replica changed a target's word for everybody."""
+        self._moved(target, move)
+
+    def link(self, *, up: bool, why: str) -> None:
+        """The store came or went."""
+        self._log.event("store", up=up, **({"why": why} if why else {}))
+
+    def propagated(self, seconds: float) -> None:
+        """A push took so long."""
+        self._metrics.propagated(seconds)
+
+    # --
 
     def _moved(self, target: str, move: Moved) -> None:
         self._metrics.moved(target, move)
@@ -84,9 +137,18 @@ class Replica:
         self._metrics.ended(decision)
         self._log.decision(decision)
 
+    @property
+    def made_up_token(self) -> str | None:
+        """The operators' token, where the configuration has none."""
+        return None if self._config.admin.token else self._token
+
     async def start(self) -> None:
         """Bind both listeners; `data_address` and `admin_address` are then their URLs."""
-        operators = Operators(self._metrics.exposition, lambda: self.edge.draining)
+        if self._link is not None:
+            # So that the first request already knows what the fleet knows; a store that is away costs half a second.
+            await self._link.sync()
+            self._linking = asyncio.get_running_loop().create_task(self._link.run())
+        operators = Operators(self._metrics.exposition, self._facts, self._token)
         server = Server(self.edge.serve, self.edge.malformed, handler_cancellation=True, **_HTTP)
         self.data_address = await self._listen(web.ServerRunner(server, shutdown_timeout=1.0), self._config.listen)
         application = web.Application()
@@ -105,7 +167,10 @@ class Replica:
         try:
             await site.start()
         except OSError as error:
-            raise CannotListen(f"cannot listen on {address.host}:{address.port}: {error.strerror}") from error
+            raise CannotStart(
+                f"cannot listen on {address.host}:{address.port}: {error.strerror}; "
+                "choose another address with --listen or --admin"
+            ) from error
         host, port = runner.addresses[0][:2]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -128,11 +193,18 @@ class Replica:
         for runner in self._runners:
             await runner.cleanup()
         await self._upstreams.close()
+        if self._link is not None and self._linking is not None:
+            self._linking.cancel()
+            await asyncio.gather(self._linking, return_exceptions=True)
+            await self._link.close()
         self._log.event("stopped")
 
 
-async def serve(config: schema.Config, log: Log) -> None:
-    """Run one replica until SIGTERM or SIGINT, then drain it. A second signal ends the drain."""
+async def serve(config: schema.Config, log: Log, announce: Callable[[str], None]) -> None:
+    """Run one replica until SIGTERM or SIGINT, then drain it. A second signal ends the drain.
+
+    `announce` says what only who started it may read: a token that was made up.
+    """
     replica = Replica(config, log)
     term, again = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -143,6 +215,8 @@ async def serve(config: schema.Config, log: Log) -> None:
     )
     try:
         await replica.start()
+        if replica.made_up_token is not None:
+            announce(f"operators' token for this run (admin.token sets one): {replica.made_up_token}")
         await term.wait()
         await replica.drain(again)
     finally:
@@ -167,6 +241,15 @@ async def demo(log: Log, *, once: bool) -> bool:
     finally:
         for replica in replicas:
             await replica.close()
+
+
+@functools.cache
+def _identify(secret: str) -> str:
+    """A name for a credential that all replicas give it and that does not give it away.
+
+    Slow on purpose (some 10 ms), so that who reads the store cannot try short keys by the million.
+    """
+    return hashlib.scrypt(secret.encode(), salt=b"homeport credential", n=2**12, r=8, p=1, dklen=8).hex()
 
 
 def _source(source: schema.Source) -> Source:

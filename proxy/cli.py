@@ -1,4 +1,4 @@
-"""The `homeport` command: serve, demo, init, check, schema.
+"""The `homeport` command: serve, status, demo, init, check, schema.
 
 1. Exit codes: 0 done, 1 could not, 2 the configuration or the command line is at fault.
 2. Faults go to stderr, one line each, with the remedy; what was asked for goes to stdout.
@@ -53,12 +53,19 @@ def _parser() -> argparse.ArgumentParser:
     init.add_argument("file", type=Path, nargs="?", default=_FILE)
     check = command("check", _check, "Check a configuration: every fault with its line and its remedy.")
     check.add_argument("file", type=Path, nargs="?", default=_FILE)
+    status = command("status", _status, "Say how a running replica, its store and its breakers are.")
+    status.add_argument(
+        "-c", "--config", type=Path, metavar="FILE", help="where `admin.listen` and `admin.token` stand"
+    )
+    status.add_argument("--admin", metavar="URL", help="the operators' listener; default http://127.0.0.1:8081")
+    status.add_argument("--json", action="store_true", help="the document itself, for machines")
     command("schema", _schema, "Print the JSON Schema of the configuration, for editors.")
     return parser
 
 
 def _say(line: str) -> None:
     sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 def _complain(*lines: object) -> int:
@@ -82,10 +89,10 @@ def _serve(options: argparse.Namespace) -> int:
     log = to_stderr(time.time, time.monotonic)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(app.serve(overridden, log))
-    except app.CannotListen as error:
+            runner.run(app.serve(overridden, log, _say))
+    except app.CannotStart as error:
         log.close()
-        sys.stderr.write(f"homeport: {error}; choose another address with --listen or --admin\n")
+        sys.stderr.write(f"homeport: {error}\n")
         return 1
     finally:
         log.close()
@@ -110,7 +117,7 @@ def _demo(options: argparse.Namespace) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return 0 if runner.run(app.demo(log, once=options.once)) else 1
-    except app.CannotListen as error:
+    except app.CannotStart as error:
         sys.stderr.write(f"homeport: {error}\n")
         return 1
     finally:
@@ -141,6 +148,25 @@ def _check(options: argparse.Namespace) -> int:
     _say(f"{options.file}: good: {len(loaded.assistants)} assistants, {len(loaded.sources)} sources")
     for notice in load.notices(loaded):
         _say(f"note: {notice}")
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    from proxy.admin import shell
+
+    base, token = options.admin or "http://127.0.0.1:8081", os.environ.get("HOMEPORT_ADMIN_TOKEN", "")
+    if options.config is not None:
+        loaded = load.read(options.config, os.environ)
+        if isinstance(loaded, tuple):
+            return _complain(*loaded)
+        base = options.admin or f"http://{loaded.admin.listen}"
+        token = loaded.admin.token.get_secret_value() if loaded.admin.token else token
+    try:
+        told = shell.ask(base.rstrip("/"), "/api/status", token)
+    except shell.NoAnswer as error:
+        sys.stderr.write(f"homeport: {error}\n")
+        return 1
+    _say(orjson.dumps(told, option=orjson.OPT_INDENT_2).decode() if options.json else shell.status(told, time.time()))
     return 0
 
 

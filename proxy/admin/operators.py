@@ -1,4 +1,4 @@
-"""The operators' listener: metrics and health, never on the data plane.
+"""The operators' listener: metrics, health and status, never on the data plane.
 
 1. A scrape is rendered in a thread: with many assistants it takes longer than a request may wait.
 """
@@ -8,20 +8,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import orjson
 from aiohttp import web
+
+from proxy.admin.auth import guarded
+from proxy.admin.status import Sources, status
 
 
 class Operators:
-    """What Prometheus and an orchestrator ask for."""
+    """What Prometheus and an orchestrator ask for, and what operators do with their token."""
 
-    def __init__(self, exposition: Callable[[], bytes], draining: Callable[[], bool]) -> None:
-        self._exposition, self._draining = exposition, draining
+    def __init__(self, exposition: Callable[[], bytes], facts: Sources, token: str) -> None:
+        self._exposition, self._facts, self._token = exposition, facts, token
 
     def routes(self) -> list[web.RouteDef]:
         return [
             web.get("/metrics", self._metrics),
             web.get("/healthz", self._healthz),
             web.get("/readyz", self._readyz),
+            web.get("/api/status", guarded(self._token, self._status)),
         ]
 
     async def _metrics(self, _: web.Request) -> web.Response:
@@ -32,6 +37,9 @@ class Operators:
         return web.Response(text="ok\n")
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        if self._draining():
+        if self._facts.draining():
             return web.Response(status=503, text="draining\n")
         return web.Response(text="ready\n")
+
+    async def _status(self, _: web.Request) -> web.Response:
+        return web.Response(body=orjson.dumps(status(self._facts)), content_type="application/json")

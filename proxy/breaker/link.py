@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -77,6 +77,8 @@ class _Row:
     lineage: str = ""
     present: int = 0
     """The version that the store holds, 0 when it has lost the row."""
+    offered: bytes = b""
+    """What was proposed last: its push is no news."""
     outbox: list[Event] = field(default_factory=list)
     flushing: bool = False
     asking: bool = False
@@ -96,6 +98,10 @@ class LinkStatus:
     lineage: str
     replicas: int
     targets: int
+    version: int
+    """All views' versions together: equal in replicas that know the same."""
+    away: float
+    """Seconds without the store so far."""
 
 
 class Link:
@@ -116,6 +122,7 @@ class Link:
         self._tasks: set[asyncio.Task[None]] = set()
         self._since, self._why, self._replicas = clock(), "starting", 0
         self._last_sync: float | None = None
+        self._away_for = 0.0
         self.up = False
 
     def serve(self, owner: Owner) -> None:
@@ -136,12 +143,16 @@ class Link:
     def status(self) -> LinkStatus:
         """For people."""
         return LinkStatus(
-            self.up, self._since, self._why, self._last_sync, self._lineage, self._replicas, len(self._rows)
+            up=self.up,
+            since=self._since,
+            why=self._why,
+            last_sync=self._last_sync,
+            lineage=self._lineage,
+            replicas=self._replicas,
+            targets=len(self._rows),
+            version=sum(row.version for row in list(self._rows.values())),
+            away=self._away_for + (0.0 if self.up else self._clock() - self._since),
         )
-
-    def versions(self) -> Mapping[str, int]:
-        """The versions of the views, by target."""
-        return {target: row.version for target, row in self._rows.items()}
 
     # -- asking for a place
 
@@ -262,6 +273,7 @@ class Link:
         version = max(row.version, row.present) + 1
         at = self._clock() + self._shift
         new = Stored(version, self._lineage, codec.encode(state, self._shift))
+        row.offered = new.row
         lasting = state.disabled is not None or state.isolated is not None
         swapped = await self._store.swap(
             target, row.present, new, not_before=at - _WINDOW, not_after=at + window, lasting=lasting
@@ -306,7 +318,8 @@ class Link:
             self._stir.set()
             return
         if push.stored.version > row.version:
-            self._facts.propagated(max(0.0, delay))
+            if push.stored.row != row.offered:
+                self._facts.propagated(max(0.0, delay))
             if push.stored.version > row.version + 1:
                 self._stir.set()
             self._adopt(push.target, row, push.stored)
@@ -353,6 +366,7 @@ class Link:
             return
         self._last_sync = self._clock()
         if not self.up:
+            self._away_for += self._clock() - self._since
             self.up, self._since, self._why = True, self._clock(), ""
             self._facts.link(up=True, why="")
             if self._owner is not None:

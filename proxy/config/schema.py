@@ -53,6 +53,7 @@ from proxy.config.fields import (
 )
 from proxy.config.headers import forwarded_name
 from proxy.config.quantities import within
+from proxy.config.words import SharedStore
 
 OPENAI_URL = "https://api.openai.com/v1"
 
@@ -310,10 +311,10 @@ class Config(_Part):
     edits: Annotated[Literal["on", "off"], BeforeValidator(words.on_or_off)] = "on"
 
     @property
-    def redis_url(self) -> str | None:
-        """The shared store, which may hold a password; None where state is kept in memory."""
+    def shared_store(self) -> SharedStore | None:
+        """The Redis that the replicas share; None where state is kept in memory."""
         url = self.store.get_secret_value()
-        return None if url == "memory" else url
+        return None if url == "memory" else words.shared_store(url)
 
     def policy(self, assistant: str, source: str) -> Thresholds:
         """The breaker values for one assistant's use of one source; both must exist."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from difflib import get_close_matches
+from urllib.parse import parse_qsl, urlencode
 
 from pydantic import SecretStr
 
@@ -85,7 +87,27 @@ def store(value: object) -> object:
         raise Wrong(f"`{scheme}` is not served by this version", "write redis://, rediss:// or unix://")
     if scheme not in ("redis", "rediss", "unix") or not str(value).partition("://")[2].strip("/"):
         raise Wrong("expected `memory` or the URL of a Redis", "write it like redis://127.0.0.1:6379/0")
+    if not re.fullmatch(NAME, shared_store(str(value)).namespace, re.ASCII):
+        raise Wrong("the `namespace` in the store's URL is not a name", "use letters, digits, `.`, `_` and `-`")
     return value
+
+
+@dataclass(frozen=True, slots=True)
+class SharedStore:
+    """A Redis, and the namespace in it."""
+
+    url: str = field(repr=False)
+    """May hold a password."""
+    namespace: str
+
+
+def shared_store(url: str) -> SharedStore:
+    """`namespace` in the URL's query is Homeport's own; fleets that share a Redis and nothing else differ in it."""
+    base, _, query = url.partition("?")
+    options = parse_qsl(query, keep_blank_values=True)
+    namespace = next((value for key, value in options if key == "namespace"), "homeport")
+    rest = urlencode([(key, value) for key, value in options if key != "namespace"])
+    return SharedStore(f"{base}?{rest}" if rest else base, namespace)
 
 
 def version(value: object) -> object:

@@ -158,7 +158,12 @@ def _facts(decision: Decision, now: float) -> dict[str, Any]:
 def _step(step: Step) -> dict[str, Any]:
     where: dict[str, Any] = {"tier": step.tier, "source": step.source, "model": step.model}
     if not isinstance(step, Attempted):
-        facts: dict[str, Any] = {"skipped": step.reason, "detail": step.detail, "tripped_by": list(step.tripped_by)}
+        facts: dict[str, Any] = {
+            "skipped": step.reason,
+            "detail": step.detail,
+            "tripped_by": list(step.tripped_by),
+            "local": step.local,
+        }
     else:
         facts = {
             "outcome": step.outcome,

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import math
 import platform
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 import proxy
 from proxy.breaker.keeper import Guard
+from proxy.breaker.link import LinkStatus
 from proxy.breaker.state import Moved, View, Word
 from proxy.routing.bindings import Bindings, Route, Tier
 from proxy.routing.decision import Attempted, Decision, Skipped, Step
@@ -42,9 +44,17 @@ class Metrics:
     """One replica's metrics, in a registry of their own."""
 
     def __init__(
-        self, bindings: Bindings, look: Look, to_unix: Callable[[float], float], serving: Mapping[str, int]
+        self,
+        bindings: Bindings,
+        look: Look,
+        to_unix: Callable[[float], float],
+        serving: Mapping[str, int],
+        link: Callable[[], LinkStatus] | None = None,
     ) -> None:
-        """`to_unix` turns times of the breakers' clock into Unix time; `serving` counts requests by assistant."""
+        """`to_unix` turns times of the breakers' clock into Unix time; `serving` counts requests by assistant.
+
+        `link` is what is known of the shared store, where there is one.
+        """
         self._to_unix = to_unix
         self._registry = registry = CollectorRegistry()
 
@@ -125,11 +135,33 @@ class Metrics:
                     if guard.credential:
                         self._targets[guard.credential] = (tier.binding.source, "*")
         registry.register(_Live(bindings, look, to_unix, serving))
+        self.delays: deque[float] = deque(maxlen=1000)
+        """How long the latest pushes took, in seconds."""
+        if link is not None:
+            self._operations = histogram("homeport_redis_operation_seconds", "Time of store operations", _SHORT, "op")
+            self._errors = counter("homeport_redis_errors_total", "Store operations that failed", "op", "error")
+            self._delay = histogram(
+                "homeport_state_propagation_seconds",
+                "From a change until it was known here",
+                (*_SHORT, 5, 30),
+            )
+            registry.register(_Shared(link, to_unix))
         ProcessCollector(registry=registry)
 
     def exposition(self) -> bytes:
         """The text that Prometheus scrapes. Takes milliseconds with many assistants; call it beside the event loop."""
         return generate_latest(self._registry)
+
+    def store_operation(self, operation: str, seconds: float, error: str | None) -> None:
+        """The shared store was asked."""
+        self._operations(operation).observe(seconds)
+        if error is not None:
+            self._errors(operation, error).inc()
+
+    def propagated(self, seconds: float) -> None:
+        """A change that another replica made is known here, so long after it."""
+        self.delays.append(seconds)
+        self._delay().observe(seconds)
 
     def moved(self, target: str, move: Moved) -> None:
         """A breaker changed its word."""
@@ -271,3 +303,22 @@ class _Live(Collector):
 
 def _severity(view: View) -> int:
     return _SEVERITY.index(view.word)
+
+
+class _Shared(Collector):
+    """The shared store as it is now: read at scrape."""
+
+    def __init__(self, link: Callable[[], LinkStatus], to_unix: Callable[[float], float]) -> None:
+        self._link, self._to_unix = link, to_unix
+
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        link = self._link()
+        synced = 0.0 if link.last_sync is None else self._to_unix(link.last_sync)
+        yield GaugeMetricFamily("homeport_redis_up", "1 while the shared store answers", value=float(link.up))
+        yield CounterMetricFamily(
+            "homeport_redis_degraded_seconds_total", "Time on this replica's own state", value=link.away
+        )
+        yield GaugeMetricFamily("homeport_state_last_sync_timestamp_seconds", "Unix time, 0 = never", value=synced)
+        yield GaugeMetricFamily(
+            "homeport_state_version", "Equal in replicas that know the same", value=float(link.version)
+        )

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from proxy.breaker.keeper import Guard
@@ -58,6 +58,13 @@ class Bindings:
     """Every assistant's route."""
 
     routes: Mapping[str, Route]
+
+    def guards(self) -> Iterator[Guard]:
+        """Those of every tier and endpoint."""
+        for route in self.routes.values():
+            for chain in (route.own, *route.chains.values()):
+                for tier in chain.tiers:
+                    yield from tier.guards.values()
 
 
 def bind(config: schema.Config, identify: Callable[[str], str]) -> Bindings:

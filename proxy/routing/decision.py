@@ -29,6 +29,8 @@ class Skipped:
     """When the tier may be tried again; None when only an operator can tell, or nothing is known."""
     tripped_by: tuple[str, ...] = ()
     """Ids of the requests whose failures led to it."""
+    local: bool = False
+    """The breaker's word is this replica's own, where a shared one was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,8 @@ def _say(step: Step, now: float) -> str:
     notes = [step.detail] if step.detail else []
     if step.until is not None:
         notes.append(f"retry_in={max(0, round(step.until - now))}s")
+    if step.local:
+        notes.append("state=local")
     return f"{step.tier}={step.reason}({','.join(notes)})" if notes else f"{step.tier}={step.reason}"
 
 

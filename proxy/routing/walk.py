@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
 from proxy.breaker.keeper import Guard, Keeper, Permit, Verdict
+from proxy.breaker.link import ASK_LIMIT
 from proxy.breaker.state import Hears, View, Word
 from proxy.routing.bindings import Chain, Tier
 from proxy.routing.decision import Attempted, Skipped, Step
@@ -99,7 +100,7 @@ async def walk(question: Question, chain: Chain, deadline: Deadline, trail: Trai
         if unfit := journey.unfit(place, tier):
             trail.steps.append(Skipped(tier.name, tier.binding.source, tier.binding.model, unfit))
             continue
-        admitted = await ports.breakers.admit(journey.guard(tier), trail.request_id)
+        admitted = await journey.admit(tier)
         if isinstance(admitted, View):
             refused.append((place, admitted))
             trail.steps.append(_denied(tier, admitted))
@@ -120,8 +121,7 @@ async def _early(journey: _Journey, refused: list[tuple[int, View]]) -> Served |
     if not asleep:
         return None
     _, place = min(asleep)
-    guard = journey.guard(journey.chain.tiers[place])
-    admitted = await journey.ports.breakers.admit(guard, journey.trail.request_id, early=True)
+    admitted = await journey.admit(journey.chain.tiers[place], early=True)
     return await journey.attempt(place, admitted) if isinstance(admitted, Permit) else None
 
 
@@ -132,10 +132,20 @@ class _Journey:
         self.question, self.chain, self.deadline, self.trail, self.ports = question, chain, deadline, trail, ports
         self._outgrown: int | None = None
         """Once a tier found the request too long: the largest declared context window that was too small, in tokens."""
+        self._patience = ASK_LIMIT
         self._answers: list[tuple[Rejected, Attempted]] = []
 
     def guard(self, tier: Tier) -> Guard:
         return tier.guards[self.question.endpoint.name]
+
+    async def admit(self, tier: Tier, *, early: bool = False) -> Permit | View:
+        """Ask its breaker. All that a request ever waits for a shared store is bounded together."""
+        began = self.ports.clock()
+        admitted = await self.ports.breakers.admit(
+            self.guard(tier), self.trail.request_id, early=early, patience=self._patience
+        )
+        self._patience -= self.ports.clock() - began
+        return admitted
 
     def time_left(self) -> float:
         return self.deadline.until - self.ports.clock()
@@ -233,6 +243,7 @@ def _denied(tier: Tier, seen: View) -> Skipped:
         seen.since,
         seen.until,
         seen.tripped_by,
+        seen.local,
     )
 
 

@@ -24,7 +24,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
     """A file that sets nothing is served with what the documentation says."""
     config = _config("")
     assert (config.listen, config.admin.listen) == (Address("127.0.0.1", 8080), Address("127.0.0.1", 8081))
-    assert (config.redis_url, config.clients, config.identity.header, config.identity.default) == (
+    assert (config.shared_store, config.clients, config.identity.header, config.identity.default) == (
         None,
         (),
         "X-Assistant-Id",
@@ -156,11 +156,16 @@ def test_relative_certificates_start_at_the_configuration(tmp_path: Path) -> Non
 
 
 def test_a_shared_store_keeps_its_password() -> None:
-    """The URL of a Redis is taken as it is written, and no repr shows it."""
-    config = _config('store: "rediss://homeport:hunter2@redis.internal:6380/1?ssl_ca_certs=/etc/ca.pem"')
-    assert config.redis_url == "rediss://homeport:hunter2@redis.internal:6380/1?ssl_ca_certs=/etc/ca.pem"
-    assert "hunter2" not in repr(config)
-    assert _config("store: unix:///run/redis.sock").redis_url == "unix:///run/redis.sock"
+    """The URL of a Redis is taken as it is written, and no repr shows it; its namespace is Homeport's own."""
+    url = "rediss://homeport:hunter2@redis.internal:6380/1?ssl_ca_certs=%2Fetc%2Fca.pem"
+    config = _config(f'store: "{url}&namespace=blue"')
+    shared = config.shared_store
+    assert shared is not None
+    assert (shared.url, shared.namespace) == (url, "blue")
+    assert "hunter2" not in repr(config) + repr(shared)
+    plain = _config("store: unix:///run/redis.sock").shared_store
+    assert plain is not None
+    assert (plain.url, plain.namespace) == ("unix:///run/redis.sock", "homeport")
 
 
 @pytest.mark.parametrize("store", ["redis://", "postgres://x", "redis", "5"])

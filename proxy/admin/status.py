@@ -1,0 +1,102 @@
+"""What `GET /api/status` tells of this replica, its store and its breakers.
+
+1. Everything is read when it is asked for. Times are Unix seconds, durations seconds.
+2. Only words from configuration and from closed lists: no URL, no credential, no target's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from proxy.breaker.keeper import Guard
+from proxy.breaker.link import LinkStatus
+from proxy.breaker.state import View, Word
+from proxy.routing.bindings import Bindings
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the facts are read."""
+
+    version: str
+    replica: str
+    began: float
+    """Unix."""
+    bindings: Bindings
+    look: Callable[[Guard], View]
+    link: Callable[[], LinkStatus | None]
+    """None where state is kept in memory."""
+    delays: Callable[[], list[float]]
+    """The latest delays of pushes, in seconds."""
+    in_flight: Callable[[], int]
+    draining: Callable[[], bool]
+    now: Callable[[], float]
+    """Unix."""
+    to_unix: Callable[[float], float]
+    """From the breakers' clock."""
+
+
+def status(facts: Sources) -> dict[str, Any]:
+    """The answer's document."""
+    return {
+        "version": facts.version,
+        "replica": facts.replica,
+        "started_at": facts.began,
+        "uptime_seconds": max(0.0, facts.now() - facts.began),
+        "draining": facts.draining(),
+        "in_flight": facts.in_flight(),
+        "store": _store(facts),
+        "breakers": list(_breakers(facts)),
+    }
+
+
+def _store(facts: Sources) -> dict[str, Any]:
+    link = facts.link()
+    if link is None:
+        return {"kind": "memory", "shared": False}
+    synced = None if link.last_sync is None else facts.to_unix(link.last_sync)
+    delays = sorted(facts.delays())
+    return {
+        "kind": "redis",
+        "shared": True,
+        "up": link.up,
+        "since": facts.to_unix(link.since),
+        "why": link.why or None,
+        "decides": "together" if link.up else "each replica alone",
+        "last_sync_at": synced,
+        "staleness_seconds": None if synced is None else max(0.0, facts.now() - synced),
+        "replicas": link.replicas,
+        "targets": link.targets,
+        "propagation_seconds": {"p50": _part(delays, 0.5), "p99": _part(delays, 0.99), "count": len(delays)},
+    }
+
+
+def _part(ordered: list[float], part: float) -> float | None:
+    return ordered[min(len(ordered) - 1, int(part * len(ordered)))] if ordered else None
+
+
+def _breakers(facts: Sources) -> Iterator[dict[str, Any]]:
+    for name, route in facts.bindings.routes.items():
+        chains = [("", route.own), *((f"{key}/", chain) for key, chain in route.chains.items())]
+        for prefix, chain in chains:
+            for tier in chain.tiers:
+                for endpoint, guard in tier.guards.items():
+                    view = facts.look(guard)
+                    if view.word is Word.CLOSED and not view.failures:
+                        continue
+                    yield {
+                        "assistant": name,
+                        "tier": prefix + tier.name,
+                        "endpoint": endpoint,
+                        "source": tier.binding.source,
+                        "model": tier.binding.model,
+                        "state": view.word.value,
+                        "reason": view.reason or None,
+                        "since": None if view.since is None else facts.to_unix(view.since),
+                        "until": None if view.until is None else facts.to_unix(view.until),
+                        "tripped_by": list(view.tripped_by),
+                        "failures": view.failures,
+                        "local": view.local,
+                    }
