@@ -41,7 +41,7 @@ class Verdict:
     whole: bool = True
     """With GOOD: False while the answer has only begun; then `report_end` owes its end."""
     fault: str = ""
-    """With a permanent fault: auth or config."""
+    """What it was, in the judge's word: auth, config, quota, rate_limited, …; a latch keeps it."""
     retry_after: float | None = None
     exhausted: bool = False
     credential: bool = False

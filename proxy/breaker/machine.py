@@ -76,7 +76,7 @@ def view(state: State, now: float) -> View:
 
 def _latched(word: Word, latch: Latch, failures: int) -> View:
     until = None if latch.until == math.inf else latch.until
-    return View(word, latch.reason, latch.since, until, latch.tripped_by, failures)
+    return View(word, latch.reason, latch.since, until, latch.tripped_by, failures, latch.fault)
 
 
 _NO_EVIDENCE = Evidence()
@@ -235,7 +235,7 @@ def _park(state: State, event: Heard, now: float) -> tuple[State, str]:
     until = now + min(seconds, WAIT_MAX) * (1.0 + event.chance / 10)
     if old is not None and old.until >= until:
         return replace(state, wait=noted), ""
-    latch = Latch(event.reason, now if old is None else old.since, until, (event.request_id,), until - now)
+    latch = Latch(event.reason, now if old is None else old.since, until, (event.request_id,), until - now, event.fault)
     return replace(state, wait=replace(noted, latch=latch, times=times + 1, next=until)), (
         "quota" if quota else "rate_limited"
     )
@@ -466,5 +466,16 @@ def retold(guard: State, epoch: int, now: float) -> list[Heard]:
         latch = guard.wait.latch
         request_id = latch.tripped_by[0] if latch.tripped_by else ""
         rest = max(latch.until - now, LONG_WAIT)
-        told.append(Heard(epoch, Hears.RATE_LIMIT, now, request_id, again=True, reason=latch.reason, retry_after=rest))
+        told.append(
+            Heard(
+                epoch,
+                Hears.RATE_LIMIT,
+                now,
+                request_id,
+                again=True,
+                reason=latch.reason,
+                fault=latch.fault,
+                retry_after=rest,
+            )
+        )
     return told

@@ -106,7 +106,7 @@ class Latch:
     span: float = math.inf
     """As of a circuit."""
     fault: str = ""
-    """With a permanent fault: auth or config."""
+    """The word of whoever judged the attempt: auth, config, quota, rate_limited, …"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ class Heard:
     """It was the one request that may try a parked target whose wait is over."""
     reason: str = ""
     fault: str = ""
-    """What kind of permanent fault it was: auth or config."""
+    """The word of whoever judged it, for a latch to keep: auth, config, quota, rate_limited, …"""
     retry_after: float | None = None
     exhausted: bool = False
     chance: float = 0.0
@@ -226,6 +226,8 @@ class View:
     """When it may be tried again; None when only an operator can tell, or when it may be tried now."""
     tripped_by: tuple[str, ...] = ()
     failures: int = 0
+    fault: str = ""
+    """Of a latch, as it has it."""
     local: bool = False
     """This replica's own view, where a shared one was asked for: the store is away, or has not heard of it yet."""
 

@@ -226,7 +226,7 @@ def _retry_headers(soonest: float | None, now: float, unix: float) -> Headers:
 def _rate_limited(step: Step) -> bool:
     if isinstance(step, Attempted):
         return step.outcome == "rate_limited"
-    return step.reason == "parked" and step.detail == "http_429"
+    return step.reason == "parked" and step.fault == "rate_limited"
 
 
 def _line(step: Step, now: float) -> str:

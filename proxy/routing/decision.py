@@ -29,6 +29,8 @@ class Skipped:
     """When the tier may be tried again; None when only an operator can tell, or nothing is known."""
     tripped_by: tuple[str, ...] = ()
     """Ids of the requests whose failures led to it."""
+    fault: str = ""
+    """With a latch: what it was set for: rate_limited, quota, auth, …"""
     local: bool = False
     """The breaker's word is this replica's own, where a shared one was asked for."""
 

@@ -243,6 +243,7 @@ def _denied(tier: Tier, seen: View) -> Skipped:
         seen.since,
         seen.until,
         seen.tripped_by,
+        seen.fault,
         seen.local,
     )
 
