@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from proxy.breaker import codec, machine
 from proxy.breaker.state import Acquire, Event, Granted, Heard, Hears, Moved, Policy, State, View, Word
@@ -119,7 +119,7 @@ class Link:
         self._lineage = ""
         self._no_probe_until = 0.0
         self._stir = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._since, self._why, self._replicas = clock(), "starting", 0
         self._last_sync: float | None = None
         self._away_for = 0.0
@@ -169,14 +169,16 @@ class Link:
         if row.asking or patience <= 0 or now < self._no_probe_until:
             return machine.view(row.state, now)
         row.asking = True
-        asked = asyncio.ensure_future(self._ask(target, row, token, early))
+        asked = asyncio.get_running_loop().create_task(self._ask(target, row, token, early))
+        self._keep(asked)
         try:
             await asyncio.wait({asked}, timeout=patience)
-        finally:
-            # Also when the request is cancelled: the answer must find somebody.
-            if not asked.done():
-                asked.add_done_callback(lambda done: self._late(target, row, done))
+        except asyncio.CancelledError:
+            # The caller has left, perhaps just as the answer came: it must find somebody all the same.
+            asked.add_done_callback(lambda done: self._late(target, row, done))
+            raise
         if not asked.done():
+            asked.add_done_callback(lambda done: self._late(target, row, done))
             return machine.view(row.state, self._clock())
         row.asking = False
         return asked.result()
@@ -231,7 +233,9 @@ class Link:
             self._spawn(self._flush(target, row))
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+        self._keep(asyncio.get_running_loop().create_task(work))
+
+    def _keep(self, task: asyncio.Task[Any]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

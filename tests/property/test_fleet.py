@@ -384,6 +384,30 @@ def test_one_sick_replica_does_not_silence_a_tier() -> None:
     play(scene, replicas=4, rate=20.0)
 
 
+@pytest.mark.parametrize("after", [0.005, 0.0199999, 0.02, 0.0200001, 0.03])
+def test_a_caller_who_leaves_while_asking_wedges_nobody(after: float) -> None:
+    """Before the store answers, just as it does, or later: the place comes free, and the next request may ask."""
+
+    async def scene(world: World) -> None:
+        world.alive = False
+        for _ in range(POLICY.failure_threshold):
+            await world.replicas[0].request()
+        await until(world, lambda: words(world) == {Word.OPEN}, 10)
+        world.alive = True
+        await asyncio.sleep(POLICY.cooldown)
+        world.model.delay = lambda _: (0.01, 0.01)
+        asking = asyncio.ensure_future(world.replicas[0].keeper.admit(world.guard, "leaves", patience=1.0))
+        await asyncio.sleep(after)
+        asking.cancel()
+        (admitted,) = await asyncio.gather(asking, return_exceptions=True)
+        if isinstance(admitted, Permit):
+            world.replicas[0].keeper.settle(admitted, Verdict(Hears.NEUTRAL))
+        await asyncio.sleep(machine.LEASE + 2)
+        assert await world.replicas[0].request() != "denied"
+
+    play(scene, rate=1e-6)
+
+
 def test_nobody_probes_for_a_lease_after_a_loss() -> None:
     """An owner that nobody knows of any more may still be out there."""
 
