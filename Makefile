@@ -9,7 +9,7 @@ help:
 	@echo "make demo       see what Homeport does: simulated upstreams, no key needed (Ctrl-C ends it)"
 	@echo "make test       lint, types, import contracts and every test but the long ones"
 	@echo "make test-long  the long tests"
-	@echo "make bench      CPU per request beside nginx and a 30-line proxy"
+	@echo "make bench      CPU per request beside nginx and a 30-line proxy; what sharing breakers costs and gives"
 
 $(BIN)/homeport: pyproject.toml .ci/setup
 	@.ci/setup $(VENV)
@@ -27,13 +27,17 @@ lint: setup
 	$(BIN)/lint-imports
 
 test: lint
+	@.ci/need redis-server redis-server
+	@.ci/need openssl openssl
 	$(BIN)/pytest
 
 test-long: setup
+	@.ci/need redis-server redis-server
 	$(BIN)/pytest tests/long
 
 bench: setup
 	@.ci/need nginx nginx-light
+	@.ci/need redis-server redis-server
 	$(BIN)/python -m tests.benchmarks
 
 clean:

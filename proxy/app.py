@@ -24,6 +24,7 @@ from typing import Any
 from aiohttp import web
 
 import proxy
+from proxy.admin.breakers import Hand
 from proxy.admin.operators import Operators
 from proxy.admin.status import Sources
 from proxy.breaker.keeper import Keeper
@@ -95,6 +96,7 @@ class Replica:
             now=time.time,
             to_unix=lambda at: began + at,
         )
+        self._hand = Hand(bindings, keeper.operate, time.monotonic)
         self._linking: asyncio.Task[None] | None = None
 
     def _shared(self, config: schema.Config, replica: str) -> Link | None:
@@ -113,7 +115,7 @@ class Replica:
     def _timed(self, operation: str, seconds: float, error: str | None) -> None:
         self._metrics.store_operation(operation, seconds, error)
 
-    # -- what the link tells (a link.Facts)
+    # -- what the link tells (a linked.Facts)
 
     def moved(self, target: str, move: Moved) -> None:
         """This replica changed a target's word for everybody."""
@@ -148,10 +150,10 @@ class Replica:
             # So that the first request already knows what the fleet knows; a store that is away costs half a second.
             await self._link.sync()
             self._linking = asyncio.get_running_loop().create_task(self._link.run())
-        operators = Operators(self._metrics.exposition, self._facts, self._token)
+        operators = Operators(self._metrics.exposition, self._facts, self._hand, self._token)
         server = Server(self.edge.serve, self.edge.malformed, handler_cancellation=True, **_HTTP)
         self.data_address = await self._listen(web.ServerRunner(server, shutdown_timeout=1.0), self._config.listen)
-        application = web.Application()
+        application = web.Application(client_max_size=64 * 1024)
         application.add_routes(operators.routes())
         runner = web.AppRunner(application, shutdown_timeout=1.0, **_HTTP)
         self.admin_address = await self._listen(runner, self._config.admin.listen)
@@ -186,7 +188,8 @@ class Replica:
             self._log.event("cut", in_flight=self.edge.in_flight)
             self.edge.cut()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.edge.idle.wait(), 1.0)
+                async with asyncio.timeout(1.0):
+                    await self.edge.idle.wait()
 
     async def close(self) -> None:
         """Stop listening and drop every connection."""
@@ -221,7 +224,8 @@ async def serve(config: schema.Config, log: Log, announce: Callable[[str], None]
         await replica.drain(again)
     finally:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(replica.close(), 10)
+            async with asyncio.timeout(10):
+                await replica.close()
 
 
 async def demo(log: Log, *, once: bool) -> bool:

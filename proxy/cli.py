@@ -1,4 +1,4 @@
-"""The `homeport` command: serve, status, demo, init, check, schema.
+"""The `homeport` command: serve, status, reset, isolate, release, demo, init, check, schema.
 
 1. Exit codes: 0 done, 1 could not, 2 the configuration or the command line is at fault.
 2. Faults go to stderr, one line each, with the remedy; what was asked for goes to stdout.
@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -53,14 +54,35 @@ def _parser() -> argparse.ArgumentParser:
     init.add_argument("file", type=Path, nargs="?", default=_FILE)
     check = command("check", _check, "Check a configuration: every fault with its line and its remedy.")
     check.add_argument("file", type=Path, nargs="?", default=_FILE)
-    status = command("status", _status, "Say how a running replica, its store and its breakers are.")
-    status.add_argument(
-        "-c", "--config", type=Path, metavar="FILE", help="where `admin.listen` and `admin.token` stand"
-    )
-    status.add_argument("--admin", metavar="URL", help="the operators' listener; default http://127.0.0.1:8081")
+    status = _operators(command("status", _status, "Say how a running replica, its store and its breakers are."))
     status.add_argument("--json", action="store_true", help="the document itself, for machines")
+    for act, text in _ACTS.items():
+        hand = _operators(command(act, _act, text))
+        hand.set_defaults(act=act)
+        hand.add_argument("source")
+        hand.add_argument("model")
+        hand.add_argument("--assistant", metavar="ID", help="only this assistant's own breakers (`scope: assistant`)")
+        if act == "isolate":
+            hand.add_argument(
+                "--for", dest="seconds", metavar="TIME", help="for how long, like 10m; else until release"
+            )
     command("schema", _schema, "Print the JSON Schema of the configuration, for editors.")
     return parser
+
+
+_ACTS = {
+    "reset": "Close a binding's breakers and forget what they have met, once what disabled it is mended.",
+    "isolate": "Keep requests off a binding, for a time or until release: how an outage is rehearsed.",
+    "release": "End an isolation.",
+}
+
+
+def _operators(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    command.add_argument(
+        "-c", "--config", type=Path, metavar="FILE", help="where `admin.listen` and `admin.token` stand"
+    )
+    command.add_argument("--admin", metavar="URL", help="the operators' listener; default http://127.0.0.1:8081")
+    return command
 
 
 def _say(line: str) -> None:
@@ -154,6 +176,30 @@ def _check(options: argparse.Namespace) -> int:
 def _status(options: argparse.Namespace) -> int:
     from proxy.admin import shell
 
+    told = _ask(options, "/api/status", None)
+    if isinstance(told, int):
+        return told
+    _say(orjson.dumps(told, option=orjson.OPT_INDENT_2).decode() if options.json else shell.status(told, time.time()))
+    return 0
+
+
+def _act(options: argparse.Namespace) -> int:
+    order = {"action": options.act, "source": options.source, "model": options.model}
+    if options.assistant is not None:
+        order["assistant"] = options.assistant
+    if options.act == "isolate" and options.seconds is not None:
+        order["for"] = options.seconds
+    told = _ask(options, "/api/breakers", order)
+    if isinstance(told, int):
+        return told
+    _say(f"{options.act}: {told['breakers']} breakers of {options.source}/{options.model}")
+    return 0
+
+
+def _ask(options: argparse.Namespace, path: str, order: Mapping[str, str] | None) -> dict[str, Any] | int:
+    """What the replica answers, or an exit code after the reason was told."""
+    from proxy.admin import shell
+
     base, token = options.admin or "http://127.0.0.1:8081", os.environ.get("HOMEPORT_ADMIN_TOKEN", "")
     if options.config is not None:
         loaded = load.read(options.config, os.environ)
@@ -162,12 +208,10 @@ def _status(options: argparse.Namespace) -> int:
         base = options.admin or f"http://{loaded.admin.listen}"
         token = loaded.admin.token.get_secret_value() if loaded.admin.token else token
     try:
-        told = shell.ask(base.rstrip("/"), "/api/status", token)
+        return shell.ask(base.rstrip("/"), path, token, order)
     except shell.NoAnswer as error:
         sys.stderr.write(f"homeport: {error}\n")
         return 1
-    _say(orjson.dumps(told, option=orjson.OPT_INDENT_2).decode() if options.json else shell.status(told, time.time()))
-    return 0
 
 
 def _schema(_: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""The operators' listener: metrics, health and status, never on the data plane.
+"""The operators' listener: metrics, health, status and a hand on the breakers, never on the data plane.
 
 1. A scrape is rendered in a thread: with many assistants it takes longer than a request may wait.
 """
@@ -12,14 +12,15 @@ import orjson
 from aiohttp import web
 
 from proxy.admin.auth import guarded
+from proxy.admin.breakers import Hand
 from proxy.admin.status import Sources, status
 
 
 class Operators:
     """What Prometheus and an orchestrator ask for, and what operators do with their token."""
 
-    def __init__(self, exposition: Callable[[], bytes], facts: Sources, token: str) -> None:
-        self._exposition, self._facts, self._token = exposition, facts, token
+    def __init__(self, exposition: Callable[[], bytes], facts: Sources, hand: Hand, token: str) -> None:
+        self._exposition, self._facts, self._hand, self._token = exposition, facts, hand, token
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -27,6 +28,7 @@ class Operators:
             web.get("/healthz", self._healthz),
             web.get("/readyz", self._readyz),
             web.get("/api/status", guarded(self._token, self._status)),
+            web.post("/api/breakers", guarded(self._token, self._hand.act)),
         ]
 
     async def _metrics(self, _: web.Request) -> web.Response:

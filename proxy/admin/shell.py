@@ -1,30 +1,42 @@
 """The operators' API from a shell: ask a running replica, and say its answer in plain words.
 
 1. What goes wrong is one line with its remedy; the token is in none.
+2. The token goes to the replica alone: through no forward proxy that the environment names.
 """
 
 from __future__ import annotations
 
+import http.client
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
 _LIMIT = 10.0
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class NoAnswer(Exception):
     """The replica did not say what it was asked."""
 
 
-def ask(base: str, path: str, token: str) -> dict[str, Any]:
-    """The document at `path` of the operators' listener `base`, an http URL. Raises NoAnswer."""
+def ask(base: str, path: str, token: str, order: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """What the operators' listener `base`, an http URL, answers at `path`, to an order if there is one.
+
+    Raises NoAnswer.
+    """
     if not base.startswith(("http://", "https://")):
         raise NoAnswer(f"{base} is no URL: write it like http://127.0.0.1:8081")
-    request = urllib.request.Request(base + path, headers={"Authorization": f"Bearer {token}"})  # noqa: S310  # above
+    if not token.isprintable():
+        # The client would quote it.
+        raise NoAnswer("the token has a character that no header can carry: is it the one that Homeport was given?")
     try:
-        with urllib.request.urlopen(request, timeout=_LIMIT) as answer:  # noqa: S310
+        bearer = f"Bearer {token.encode().decode('latin-1')}"
+        body = None if order is None else orjson.dumps(order)
+        request = urllib.request.Request(base + path, body, {"Authorization": bearer})  # noqa: S310
+        with _DIRECT.open(request, timeout=_LIMIT) as answer:
             document: dict[str, Any] = orjson.loads(answer.read())
     except urllib.error.HTTPError as error:
         if error.code == 401:
@@ -32,11 +44,25 @@ def ask(base: str, path: str, token: str) -> dict[str, Any]:
                 "it wants the operators' token: set HOMEPORT_ADMIN_TOKEN to it, or name its configuration with "
                 "-c; a replica without admin.token printed one when it started"
             ) from None
+        if (said := _said(error.read())) is not None:
+            raise NoAnswer(said) from None
         raise NoAnswer(f"{base} answered HTTP {error.code}: is it the operators' listener (`admin.listen`)?") from None
-    except (OSError, ValueError) as error:
-        why = getattr(error, "reason", error)
+    except http.client.InvalidURL:
+        raise NoAnswer(f"{base} is no URL: write it like http://127.0.0.1:8081") from None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        # What another server said instead of HTTP is nothing for a terminal.
+        why = "it is no HTTP" if isinstance(error, http.client.HTTPException) else getattr(error, "reason", error)
         raise NoAnswer(f"no answer from {base} ({why}): is Homeport running there? --admin names another") from None
     return document
+
+
+def _said(body: bytes) -> str | None:
+    """The message of an error of the operators' API."""
+    try:
+        message = orjson.loads(body)["error"]["message"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return message if isinstance(message, str) else None
 
 
 def status(told: dict[str, Any], now: float) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxy.breaker.keeper import Guard
-from proxy.breaker.link import LinkStatus
+from proxy.breaker.linked import LinkStatus
 from proxy.breaker.state import View, Word
 from proxy.routing.bindings import Bindings
 

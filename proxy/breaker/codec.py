@@ -68,19 +68,26 @@ def _value(declared: str, value: Any, shift: float) -> Any:
     if declared in _NESTED:
         return _noun(_NESTED[declared], value, shift)
     if declared in _TIMES:
-        return float(value) + shift
+        return _number(value) + shift
     match declared:
         case "Word":
             return Word(value)
         case "float":
-            return float(value)
+            return _number(value)
         case "tuple[str, ...]":
-            return tuple(_checked(str, each) for each in value)
+            return tuple(_checked(str, each) for each in _checked(list, value))
         case "tuple[int, int]":
             calls, failures = (_checked(int, each) for each in value)
             return calls, failures
         case _:
             return _checked({"int": int, "str": str, "bool": bool}[declared], value)
+
+
+def _number(value: Any) -> float:
+    if type(value) is not float and type(value) is not int:
+        # float() would take "nan", which no comparison ever ends.
+        raise TypeError
+    return float(value)
 
 
 def _checked(kind: type[Any], value: Any) -> Any:

@@ -16,7 +16,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from proxy.breaker import machine
+from proxy.breaker import machine, meeting
 from proxy.breaker.link import ASK_LIMIT, Link
 from proxy.breaker.state import Acquire, Event, Granted, Heard, Hears, Moved, Operate, Policy, Renew, State, View, Word
 
@@ -265,11 +265,13 @@ class Keeper:
 
     # -- for people
 
-    def operate(self, target: str, policy: Policy, operation: Operate) -> None:
-        """An operator's hand on one target or credential row."""
-        self._step(target, self._row(target, policy), operation, self._clock())
+    async def operate(self, target: str, policy: Policy, operation: Operate) -> bool:
+        """An operator's hand on one target or credential row. False: the shared store did not take it."""
+        row = self._row(target, policy)
         if self._link is not None:
-            self._link.report(target, operation)
+            return await self._link.operate(target, operation)
+        self._step(target, row, operation, self._clock())
+        return True
 
     def look(self, guard: Guard) -> View:
         """What people are shown of a tier's breaker: its target's word, or its credential's where that is worse."""
@@ -311,7 +313,7 @@ class Keeper:
         if self._link is not None and self._link.up:
             row.calm = row.calm and machine.calm(self._link.view(target))
 
-    # -- what the link tells (a link.Owner)
+    # -- what the link tells (a linked.Owner)
 
     def changed(self, target: str, before: State, after: State) -> None:
         """The shared view is another one: a return home, or an operator's act, clears the guard."""
@@ -328,7 +330,7 @@ class Keeper:
         for target, row in self._rows.items():
             shared = self._link.view(target)
             if not self._link.up and not machine.calm(shared):
-                row.state = machine.fallen_back(row.state, shared, now)
+                row.state = meeting.fallen_back(row.state, shared, now)
             self._settle_calm(target, row)
 
     def unheard(self) -> Iterable[tuple[str, list[Heard]]]:
@@ -338,7 +340,7 @@ class Keeper:
         for target, row in self._rows.items():
             shared = self._link.view(target)
             if machine.view(shared, now).word is Word.CLOSED and machine.view(row.state, now).word is not Word.CLOSED:
-                yield target, machine.retold(row.state, shared.epoch, now)
+                yield target, meeting.retold(row.state, shared.epoch, now)
 
 
 def _news(heard: Heard) -> bool:

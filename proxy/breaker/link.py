@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Iterable
+import math
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
-from proxy.breaker import codec, machine
-from proxy.breaker.state import Acquire, Event, Granted, Heard, Hears, Moved, Policy, State, View, Word
+from proxy.breaker import codec, machine, meeting
+from proxy.breaker.linked import Facts, LinkStatus, Owner
+from proxy.breaker.state import Acquire, Event, Granted, Heard, Hears, Moved, Operate, Policy, State, View, Word
 from proxy.breaker.store import Push, Snapshot, Store, Stored, StoreError, Swapped
 
 ASK_LIMIT = 0.025
@@ -33,38 +35,6 @@ _COALESCE = 0.003
 _POLL, _RETRY = 1.0, 0.5
 _TRIES = 6
 _OUTBOX = 2000
-
-
-class Facts(Protocol):
-    """What becomes of what a link notices: metrics and the log."""
-
-    def moved(self, target: str, move: Moved) -> None:
-        """This replica changed a target's word."""
-        ...
-
-    def link(self, *, up: bool, why: str) -> None:
-        """The store came or went."""
-        ...
-
-    def propagated(self, seconds: float) -> None:
-        """A push took so long to arrive."""
-        ...
-
-
-class Owner(Protocol):
-    """Whoever acts on the views."""
-
-    def changed(self, target: str, before: State, after: State) -> None:
-        """A view is another one now."""
-        ...
-
-    def flipped(self) -> None:
-        """The link came or went."""
-        ...
-
-    def unheard(self) -> Iterable[tuple[str, list[Heard]]]:
-        """What this replica knows of targets and the shared views do not show: told again at every sync."""
-        ...
 
 
 @dataclass(slots=True)
@@ -86,24 +56,6 @@ class _Row:
     """A place won too late for the request that asked."""
 
 
-@dataclass(frozen=True, slots=True)
-class LinkStatus:
-    """What operators are told of the link. Times are this process's."""
-
-    up: bool
-    since: float
-    why: str
-    """Why it is away; empty while it is up."""
-    last_sync: float | None
-    lineage: str
-    replicas: int
-    targets: int
-    version: int
-    """All views' versions together: equal in replicas that know the same."""
-    away: float
-    """Seconds without the store so far."""
-
-
 class Link:
     """One replica's share in a store. `run` keeps it current until cancelled."""
 
@@ -117,7 +69,7 @@ class Link:
         self._shift = 0.0
         """From this process's clock to the store's."""
         self._lineage = ""
-        self._no_probe_until = 0.0
+        self._no_probe_until = -math.inf
         self._stir = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._since, self._why, self._replicas = clock(), "starting", 0
@@ -272,6 +224,22 @@ class Link:
             self._facts.moved(target, move)
         return True
 
+    async def operate(self, target: str, operation: Operate) -> bool:
+        """An operator's act, for all replicas; False if the store did not take it."""
+        row = self._rows[target]
+        for _ in range(_TRIES if self.up else 0):
+            stepped = machine.step(row.state, row.policy, operation, self._clock())
+            try:
+                if await self._swap(target, row, stepped.state, _WINDOW):
+                    if stepped.moved is not None:
+                        self._facts.moved(target, stepped.moved)
+                    return True
+            except StoreError as error:
+                self._away(error)
+                return False
+            await asyncio.sleep(self._chance() * 0.01)
+        return False
+
     async def _swap(self, target: str, row: _Row, state: State, window: float) -> bool:
         """Offer `state`; True if it stands. Otherwise the row holds what the store says."""
         version = max(row.version, row.present) + 1
@@ -303,7 +271,7 @@ class Link:
             return
         now = self._clock()
         try:
-            state = machine.clamped(codec.decode(stored.row, -self._shift), now)
+            state = meeting.clamped(codec.decode(stored.row, -self._shift), now)
         except codec.NotAState:
             # Somebody else's bytes: the next proposal overwrites them.
             state = row.state
@@ -338,7 +306,9 @@ class Link:
                 await self.sync()
                 wait = _POLL * (0.8 + 0.4 * self._chance()) if self.up else _RETRY * (0.5 + self._chance())
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stir.wait(), wait)
+                    # Not wait_for: on Python 3.11 it can swallow the cancellation that ends this.
+                    async with asyncio.timeout(wait):
+                        await self._stir.wait()
                 # Pushes that come in a burst are one reason to look, not many.
                 await asyncio.sleep(0.02 * self._chance())
         finally:
@@ -361,7 +331,9 @@ class Link:
             self._told_time(snapshot)
             self._replicas = snapshot.replicas
             lost = bool(self._lineage) and snapshot.lineage != self._lineage
-            if lost or (not self.up and self._last_sync is not None):
+            # Not twice in a row for the link alone: a store that comes and goes would keep every tier from coming home.
+            rested = self._clock() - self._no_probe_until >= machine.LEASE
+            if lost or (not self.up and self._last_sync is not None and rested):
                 self._no_probe_until = self._clock() + machine.LEASE
             self._lineage = snapshot.lineage
             await self._catch_up(snapshot)
@@ -405,8 +377,8 @@ class Link:
         theirs = State()
         if stored is not None:
             with contextlib.suppress(codec.NotAState):
-                theirs = machine.clamped(codec.decode(stored.row, -self._shift), now)
-        both = machine.joined(row.state, theirs, now)
+                theirs = meeting.clamped(codec.decode(stored.row, -self._shift), now)
+        both = meeting.joined(row.state, theirs, now)
         if stored is not None and both == theirs:
             row.version, row.lineage = 0, ""
             self._adopt(target, row, stored)

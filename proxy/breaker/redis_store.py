@@ -215,9 +215,12 @@ def _options(url: str) -> dict[str, Any]:
     except ValueError:
         # Not chained: the reason may quote the password.
         raise ValueError("the store's URL cannot be read: redis://, rediss:// or unix://") from None
-    strange = sorted(name for name in asked if name not in _OPTIONS and not name.startswith("ssl_"))
-    if strange:
-        raise ValueError(f"the store's URL has options that are not known here: {', '.join(strange)}")
+    if any(name not in _OPTIONS and not name.startswith("ssl_") for name in asked):
+        # Not named: after a `?` in a password that was not encoded, its rest looks like one.
+        raise ValueError(
+            "the store's URL has an option that is not known here; it takes namespace, db, protocol, username, "
+            "password and ssl_…, and a `?` in a password is written %3F"
+        )
     if options.get("protocol", 3) not in (2, 3):
         raise ValueError("the store's URL asks for a protocol that is not 2 or 3")
     return options | {

@@ -179,7 +179,6 @@ def notices(config: Config) -> tuple[str, ...]:
     """What an operator should know about a configuration that can be served."""
     unused = [
         ("state_dir", config.state_dir is not None),
-        ("admin.token", config.admin.token is not None),
         ("edits", "edits" in config.model_fields_set),
     ]
     said = [f"{key} is read but not used by this version" for key, given in unused if given]

@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 
 import proxy
 from proxy.breaker.keeper import Guard
-from proxy.breaker.link import LinkStatus
+from proxy.breaker.linked import LinkStatus
 from proxy.breaker.state import Moved, View, Word
 from proxy.routing.bindings import Bindings, Route, Tier
 from proxy.routing.decision import Attempted, Decision, Skipped, Step

@@ -1,1 +1,1 @@
-"""Homeport beside nginx and a 30-line proxy, under the same load in one interleaved run: `make bench`."""
+"""Homeport beside nginx and a 30-line proxy under one load, and replicas that share breakers: `make bench`."""

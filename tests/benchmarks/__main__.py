@@ -18,8 +18,10 @@ from pathlib import Path
 
 import uvloop
 
-from tests.benchmarks import candidates, load, process, report, rounds
+from tests.benchmarks import candidates, fleet, fleet_measures, load, process, report, rounds
 from tests.benchmarks.candidates import CANDIDATES, NGINX, Candidate
+
+SECTIONS = {"http": "One replica beside nginx", "fleet": "Replicas that share their breakers over Redis"}
 
 
 def main() -> int:
@@ -27,26 +29,30 @@ def main() -> int:
     options = _parser().parse_args()
     quick = rounds.Plan(rounds=2, requests=3000) if options.quick else rounds.Plan()
     plan = rounds.Plan(options.rounds or quick.rounds, options.requests or quick.requests)
-    chosen = _chosen(options.without)
+    sections = _sections(options.only)
+    chosen = _chosen(options.without) if "http" in sections else []
+    if not sections:
+        return 1
     began = time.monotonic()
     where = report.machine()
     process.settle_here()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            samples = runner.run(_run(plan, chosen))
+            found = runner.run(_run(plan, chosen, sections))
     except (process.NotStarted, load.WrongAnswer) as error:
         sys.stderr.write(f"benchmark: {error}\n")
         return 1
     except (KeyboardInterrupt, asyncio.CancelledError):
         sys.stderr.write("benchmark: stopped\n")
         return 130
-    found = report.rows(samples)
     for name, value in where.items():
         print(f"{name:<13} {value}")
     print(f"{'run':<13} {plan.rounds} rounds of {plan.requests} requests, {time.monotonic() - began:.0f} s\n")
-    print(report.table(found))
+    for section, rows in found.items():
+        print(f"{SECTIONS[section]}\n{report.table(rows)}\n")
     if options.json:
-        options.json.write_text(json.dumps(report.document(found, where), indent=2, ensure_ascii=False) + "\n")
+        rows = [row for each in found.values() for row in each]
+        options.json.write_text(json.dumps(report.document(rows, where), indent=2, ensure_ascii=False) + "\n")
     return 0
 
 
@@ -58,9 +64,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--requests", type=_positive, metavar="N", help="JSON requests per candidate and round: 10000")
     parser.add_argument("--quick", action="store_true", help="2 rounds of 3000: to see that it works, not to quote")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round's figures there too")
+    parser.add_argument("--only", choices=SECTIONS, help="one section of the two")
     names = [each.name for each in CANDIDATES]
     parser.add_argument("--without", action="append", default=[], choices=names, help="leave a candidate out")
     return parser
+
+
+def _sections(only: str | None) -> list[str]:
+    sections = [only] if only else list(SECTIONS)
+    if "fleet" in sections and not fleet.possible():
+        sys.stderr.write(
+            "benchmark: no redis-server here, so no shared store; install it with: sudo apt-get install redis-server\n"
+        )
+        sections.remove("fleet")
+    return sections
 
 
 def _positive(text: str) -> int:
@@ -78,15 +95,24 @@ def _chosen(without: list[str]) -> list[Candidate]:
     return chosen
 
 
-async def _run(plan: rounds.Plan, chosen: list[Candidate]) -> rounds.Samples:
+async def _run(plan: rounds.Plan, chosen: list[Candidate], sections: list[str]) -> dict[str, list[report.Row]]:
     # SIGTERM unwinds like Ctrl-C: the processes are ended on the way out.
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    with tempfile.TemporaryDirectory(prefix="homeport-bench-") as folder, contextlib.ExitStack() as stack:
-        run = rounds.Run(plan, Path(folder), stack)
-        await run.go(chosen)
-        return run.samples
+    found = {}
+    with tempfile.TemporaryDirectory(prefix="homeport-bench-") as folder:
+        if "http" in sections:
+            with contextlib.ExitStack() as stack:
+                run = rounds.Run(plan, Path(folder), stack)
+                await run.go(chosen)
+                found["http"] = report.rows(run.samples)
+        if "fleet" in sections:
+            with contextlib.ExitStack() as stack:
+                shared = fleet.Fleet(plan, Path(folder), stack)
+                await shared.go()
+                found["fleet"] = report.rows(shared.samples, fleet_measures.MEASURES)
+    return found
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -33,6 +33,8 @@ class Place:
     upstream: int
     dead: int
     """An upstream that drops every connection."""
+    store: str = "memory"
+    """The URL of a Redis for candidates that share their breakers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +121,32 @@ def _homeport_dead(place: Place) -> Command:
     return _serve(place, primary=place.dead)
 
 
-def _serve(place: Place, *, primary: int) -> Command:
+def _homeport_shared(place: Place) -> Command:
+    return _serve(place, primary=place.upstream, store=place.store)
+
+
+def replica(place: Place, chains: int) -> Command:
+    """A Homeport of a fleet: it also serves `chains` assistants whose primary is dead, each a target."""
+    return _serve(place, primary=place.upstream, store=place.store, chains=chains)
+
+
+def chain(number: int) -> str:
+    """Such an assistant's name."""
+    return f"{ASSISTANT}-{number}"
+
+
+def _serve(place: Place, *, primary: int, store: str = "memory", chains: int = 0) -> Command:
     config = place.folder / "homeport.yaml"
-    config.write_text(
-        _HOMEPORT.format(
-            port=place.port, admin=place.admin, primary=primary, fallback=place.upstream, assistant=ASSISTANT
-        )
+    text = _HOMEPORT.format(
+        port=place.port,
+        admin=place.admin,
+        store=store,
+        primary=primary,
+        more=_DEAD.format(dead=place.dead) if chains else "",
+        fallback=place.upstream,
+        assistant=ASSISTANT,
     )
+    config.write_text(text + "".join(_CHAIN.format(name=chain(each), number=each) for each in range(chains)))
     return Command((sys.executable, "-m", "proxy", "serve", "-c", str(config)), place.admin, "/readyz")
 
 
@@ -133,14 +154,23 @@ _HOMEPORT = """\
 version: 1
 listen: 127.0.0.1:{port}
 admin: {{listen: 127.0.0.1:{admin}, token: made-up-for-the-benchmark}}
-store: memory
+store: "{store}"
 breaker: {{cooldown: 1h, cooldown_max: 1h}}  # longer than any run: an open breaker stays open
 sources:
   home: {{kind: openai-compatible, base_url: "http://127.0.0.1:{primary}/v1"}}
   away: {{kind: openai-compatible, base_url: "http://127.0.0.1:{fallback}/v1"}}
-assistants:
+{more}assistants:
   {assistant}:
     primary: {{source: home, model: mock-large}}
+    fallbacks:
+      - {{source: away, model: mock-small}}
+"""
+_DEAD = """\
+  dead: {{kind: openai-compatible, base_url: "http://127.0.0.1:{dead}/v1"}}
+"""
+_CHAIN = """\
+  {name}:
+    primary: {{source: dead, model: mock-{number}}}
     fallbacks:
       - {{source: away, model: mock-small}}
 """
@@ -151,3 +181,7 @@ PLAIN = Candidate("plain aiohttp proxy", _plain, frozenset(Load))
 HOMEPORT = Candidate("homeport", _homeport, frozenset(Load))
 HOMEPORT_DEAD = Candidate("homeport, dead primary", _homeport_dead, frozenset({Load.JSON}), dead_primary=True)
 CANDIDATES = (DIRECT, NGINX, PLAIN, HOMEPORT, HOMEPORT_DEAD)
+
+ALONE = replace(HOMEPORT, name="store: memory", loads=frozenset({Load.JSON}))
+SHARED = Candidate("store: redis", _homeport_shared, frozenset({Load.JSON}))
+"""The same Homeport with and without others to share its breakers with: fleet.py runs them side by side."""

@@ -34,7 +34,7 @@ def get(path: str) -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
 
 
-def chat(events: int = 0, every_ms: int = 0) -> bytes:
+def chat(events: int = 0, every_ms: int = 0, assistant: str = ASSISTANT) -> bytes:
     """A chat request of 4 KB as an SDK sends it; with `events` it orders a stream of the mock upstream."""
     turn = "What would you say a proxy should do when its upstream is silent? "
     roles = ["system", *["user", "assistant"] * 3, "user"]
@@ -47,7 +47,7 @@ def chat(events: int = 0, every_ms: int = 0) -> bytes:
         body |= {"stream": True, "metadata": {"events": str(events), "every_ms": str(every_ms)}}
     sent = json.dumps(body, separators=(",", ":")).encode()
     head = "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-    return f"{head}{_SDK}X-Assistant-Id: {ASSISTANT}\r\nContent-Length: {len(sent)}\r\n\r\n".encode() + sent
+    return f"{head}{_SDK}X-Assistant-Id: {assistant}\r\nContent-Length: {len(sent)}\r\n\r\n".encode() + sent
 
 
 class Connection(asyncio.Protocol):

@@ -93,9 +93,9 @@ async def ready(process: subprocess.Popen[bytes], port: int, path: str, stderr: 
             if status == 200:
                 return time.perf_counter() - began
         await asyncio.sleep(0.002)
-    raise NotStarted(_why(process, stderr))
+    raise NotStarted(why(process, stderr))
 
 
-def _why(process: subprocess.Popen[bytes], stderr: Path) -> str:
+def why(process: subprocess.Popen[bytes], stderr: Path) -> str:
     said = stderr.read_text(errors="replace").strip().splitlines()[-5:]
     return "\n  ".join([f"{process.args!r} did not get ready; it said:", *said])

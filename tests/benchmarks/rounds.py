@@ -47,8 +47,9 @@ class _Runner:
 class Run:
     """One whole run; everything that it starts ends with `stack`."""
 
-    def __init__(self, plan: Plan, folder: Path, stack: contextlib.ExitStack) -> None:
-        self._plan, self._folder, self._stack = plan, folder, stack
+    def __init__(self, plan: Plan, folder: Path, stack: contextlib.ExitStack, store: str = "memory") -> None:
+        """`store` is for the candidates that share one."""
+        self._plan, self._folder, self._stack, self._store = plan, folder, stack, store
         self._upstream, self._dead = process.free_ports(2)
         self._counter: load.Connection
         self._folders = 0
@@ -95,7 +96,7 @@ class Run:
 
     async def _start_upstream(self) -> None:
         stderr = self._folder / "upstream.log"
-        arguments = [sys.executable, "-m", "tests.benchmarks.upstream", str(self._upstream), str(self._dead)]
+        arguments = [sys.executable, "-m", "tests.benchmarks.upstream", str(self._upstream), str(self._dead), "0"]
         started = self._stack.enter_context(process.running(arguments, stderr, under_test=False))
         await process.ready(started, self._upstream, "/connections", stderr)
         self._counter = await load.connect(self._upstream)
@@ -113,7 +114,7 @@ class Run:
         folder = self._folder / str(self._folders)
         folder.mkdir()
         port, admin = process.free_ports(2)
-        command = candidate.command(Place(folder, port, admin, self._upstream, self._dead))
+        command = candidate.command(Place(folder, port, admin, self._upstream, self._dead, self._store))
         stderr = folder / "stderr.log"
         started = stack.enter_context(process.running(command.arguments, stderr, under_test=True))
         took = await process.ready(started, command.port, command.path, stderr)

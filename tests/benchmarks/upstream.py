@@ -1,8 +1,10 @@
-"""The mock upstream: a chat API that costs next to nothing, and a dead one. Run with two ports, PORT and DEAD.
+"""The mock upstream: a chat API that costs next to nothing, and a dead one. Run with PORT, DEAD and HOLD.
 
 1. PORT answers JSON of 4 KB, or a stream as the request's `metadata` orders it; every event is a write of its own.
-2. DEAD accepts each connection and drops it at once, so that calls to a dead tier can be counted from the far side.
-3. `GET /connections` at PORT tells how many connections each has accepted.
+2. The port DEAD accepts each connection and drops it HOLD seconds later (0: at once), so that calls to a dead tier can
+   be counted, and timed, from the far side.
+3. `GET /connections` at PORT tells how many connections each has accepted, `GET /dead` when DEAD accepted and dropped
+   each that it held, in seconds.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import uvloop
@@ -50,6 +52,8 @@ class Counts:
 
     accepted: int = 0
     dead: int = 0
+    lives: list[tuple[float, float]] = field(default_factory=list)
+    """When each dead connection that was held was accepted and dropped."""
 
 
 class Upstream(asyncio.Protocol):
@@ -77,12 +81,17 @@ class Upstream(asyncio.Protocol):
 
     def _serve(self, request: bytes) -> None:
         if request.startswith(b"GET /connections "):
-            told = json.dumps({"accepted": self._counts.accepted, "dead": self._counts.dead}).encode()
-            self._transport.write(b"%bapplication/json\r\nContent-Length: %d\r\n\r\n%b" % (_HEAD, len(told), told))
+            self._tell({"accepted": self._counts.accepted, "dead": self._counts.dead})
+        elif request.startswith(b"GET /dead "):
+            self._tell(self._counts.lives)
         elif order := _ORDER.search(request):
             self._stream(int(order[1]), int(order[2]) / 1000)
         else:
             self._transport.write(_WHOLE)
+
+    def _tell(self, document: object) -> None:
+        told = json.dumps(document).encode()
+        self._transport.write(b"%bapplication/json\r\nContent-Length: %d\r\n\r\n%b" % (_HEAD, len(told), told))
 
     def _stream(self, count: int, every: float) -> None:
         # The header asks nginx not to buffer a stream; it is how a real upstream behind nginx would say it.
@@ -111,22 +120,30 @@ _WHOLE = b"%bapplication/json\r\nContent-Length: %d\r\n\r\n%b" % (_HEAD, len(ANS
 class Dead(asyncio.Protocol):
     """A connection that nobody serves."""
 
-    def __init__(self, counts: Counts) -> None:
-        self._counts = counts
+    def __init__(self, counts: Counts, hold: float) -> None:
+        self._counts, self._hold = counts, hold
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._counts.dead += 1
+        if self._hold:
+            loop = asyncio.get_running_loop()
+            loop.call_later(self._hold, self._drop, transport, loop.time())
+        else:
+            cast(asyncio.Transport, transport).abort()
+
+    def _drop(self, transport: asyncio.BaseTransport, accepted: float) -> None:
         cast(asyncio.Transport, transport).abort()
+        self._counts.lives.append((accepted, asyncio.get_running_loop().time()))
 
 
-async def _serve(port: int, dead: int) -> None:
+async def _serve(port: int, dead: int, hold: float) -> None:
     counts = Counts()
     loop = asyncio.get_running_loop()
-    await loop.create_server(lambda: Dead(counts), "127.0.0.1", dead)
+    await loop.create_server(lambda: Dead(counts, hold), "127.0.0.1", dead)
     server = await loop.create_server(lambda: Upstream(counts), "127.0.0.1", port)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(int(sys.argv[1]), int(sys.argv[2])))
+        runner.run(_serve(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import proxy
 from proxy.demo.simulator import Simulator
 from tests.e2e.replica import Replica, serve
 
@@ -21,6 +22,12 @@ assistants:
     fallbacks: [{{source: second, model: small}}]
     timeouts: {timeouts}
 """
+
+
+@pytest.fixture(autouse=True)
+def this_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command runs the code that is under test, whatever it would import by itself."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(proxy.__file__).parents[1]))
 
 
 @pytest.fixture

@@ -17,6 +17,9 @@ from pydantic import BaseModel
 
 from proxy import cli
 from proxy.breaker.keeper import Guard
+from proxy.breaker.linked import LinkStatus
+from proxy.breaker.redis_scripts import ACL
+from proxy.breaker.redis_store import WORDS
 from proxy.breaker.state import Moved, View, Word
 from proxy.config import load, schema, yaml_map
 from proxy.record.metrics import Metrics
@@ -237,7 +240,10 @@ def _exported() -> dict[str, tuple[str, set[str]]]:
     config = load.parse(_CONFIG, "test", {}, Path())
     assert isinstance(config, schema.Config), config
     bindings: Bindings = bind(config, lambda secret: "digest")
-    metrics = Metrics(bindings, _look, lambda at: at, {"bot": 1})
+    link = LinkStatus(True, 1.0, "", 1.0, "a", 2, 3, 4, 5.0)
+    metrics = Metrics(bindings, _look, lambda at: at, {"bot": 1}, lambda: link)
+    metrics.store_operation("sync", 0.1, "timeout")
+    metrics.propagated(0.1)
     for decision in _decisions():
         metrics.ended(decision)
     target = next(iter(bindings.routes["bot"].own.tiers[0].guards.values())).target
@@ -276,7 +282,18 @@ def test_the_closed_lists_of_labels_are_closed() -> None:
     lists = {row[0]: _code(row[1]) for row in _rows(_doc("metrics")) if len(row) == 2}
     assert sorted(lists["attempt `outcome`"]) == sorted(ATTEMPT_LABELS)
     assert lists["`state`, `from_state`, `to_state`"] == [word.value for word in Word]
+    assert set(lists["store `error`"]) == WORDS
     assert lists["`endpoint`"] == [*(endpoint.name for endpoint in ENDPOINTS), "other"]
+
+
+# -- docs/shared-store.md
+
+
+def test_the_documented_rights_and_words_of_the_store_are_the_ones_that_hold() -> None:
+    """The rule for a Redis user is the one that is tested, and each word for a store that is away is explained."""
+    text = _doc("shared-store")
+    assert f" on >password {ACL}\n" in text
+    assert set(_code(text)) >= WORDS
 
 
 # -- docs/api.md

@@ -513,6 +513,7 @@ async def test_tls_with_an_authority_of_one_s_own(tmp_path: Path, opened: _Open)
         "redis://:s3cret/1@localhost",
         "redis://:s3cret@localhost:port",
         "redis://:s3cret@localhost?socket_timeout=60",
+        "redis://:half?s3cret@localhost",
         "redis://:s3cret@localhost?connection_class=x",
         "redis://:s3cret@localhost?protocol=4",
         "redis://:s3cret@localhost?protocol=x",

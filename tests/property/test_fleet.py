@@ -137,6 +137,31 @@ def test_a_sick_store_costs_callers_nothing(how: str, alive: bool) -> None:
     play(scene)
 
 
+def test_a_store_that_comes_and_goes_keeps_nobody_away() -> None:
+    """Every link that comes back holds probes off for a lease, but never so that none is left."""
+
+    async def scene(world: World) -> None:
+        world.alive = False
+        await until(world, lambda: Word.CLOSED not in words(world), 10)
+        world.alive = True
+
+        async def flicker() -> None:
+            while True:
+                world.model.refuse = "refused"
+                await asyncio.sleep(0.3)
+                world.model.refuse = None
+                await asyncio.sleep(6)
+
+        flickering = asyncio.ensure_future(flicker())
+        try:
+            await until(world, lambda: words(world) == {Word.CLOSED}, POLICY.cooldown_max + 4 * machine.LEASE)
+        finally:
+            flickering.cancel()
+            world.model.refuse = None
+
+    play(scene)
+
+
 def test_a_slow_store_still_lets_a_tier_come_home() -> None:
     """Every ask takes longer than a request may wait: the place is won for the next request."""
 
@@ -186,7 +211,7 @@ def test_a_reset_is_not_undone_by_a_stale_replica() -> None:
         world.alive = True
         sleeper = world.replicas[0]
         sleeper.wire.paused.clear()
-        world.replicas[1].keeper.operate(world.guard.target, POLICY, Operate(Act.RESET))
+        await world.replicas[1].keeper.operate(world.guard.target, POLICY, Operate(Act.RESET))
         await asyncio.sleep(2)
         world.model.flush()
         await asyncio.sleep(3)
@@ -203,7 +228,7 @@ def test_a_reset_is_seen_everywhere() -> None:
         world.dies_of, world.alive = Hears.DISABLE, False
         await until(world, lambda: words(world) == {Word.DISABLED}, 10)
         world.alive = True
-        world.replicas[0].keeper.operate(world.guard.target, POLICY, Operate(Act.RESET))
+        await world.replicas[0].keeper.operate(world.guard.target, POLICY, Operate(Act.RESET))
         await until(world, lambda: words(world) == {Word.CLOSED}, 1.3)
 
     play(scene)
@@ -213,7 +238,7 @@ def test_an_isolation_holds_through_everything() -> None:
     """By an operator, until an operator."""
 
     async def scene(world: World) -> None:
-        world.replicas[0].keeper.operate(world.guard.target, POLICY, Operate(Act.ISOLATE))
+        await world.replicas[0].keeper.operate(world.guard.target, POLICY, Operate(Act.ISOLATE))
         await until(world, lambda: words(world) == {Word.ISOLATED}, 2)
         world.model.flush()
         await asyncio.sleep(5)
@@ -223,7 +248,7 @@ def test_an_isolation_holds_through_everything() -> None:
         world.model.step_clock(1000)
         await asyncio.sleep(5)
         assert words(world) == {Word.ISOLATED}
-        world.replicas[1].keeper.operate(world.guard.target, POLICY, Operate(Act.RELEASE))
+        await world.replicas[1].keeper.operate(world.guard.target, POLICY, Operate(Act.RELEASE))
         await home(world)
 
     play(scene)
@@ -497,7 +522,7 @@ async def _do(world: World, what: str, saved: Data) -> Data:
         case "reset":
             # It voids the leases that there are.
             world.probes.clear()
-            some.keeper.operate(world.guard.target, POLICY, Operate(Act.RESET))
+            await some.keeper.operate(world.guard.target, POLICY, Operate(Act.RESET))
         case _:
             pass
     return saved

@@ -90,7 +90,7 @@ async def test_an_invalid_key_stops_all_its_targets() -> None:
     assert (denied.word, denied.reason) == (Word.DISABLED, "invalid_api_key")
     assert bench.keeper.look(_CHAT).word is Word.DISABLED
     assert bench.moves == [("x|key", Moved(Word.CLOSED, Word.DISABLED, "auth"))]
-    bench.keeper.operate("x|key", _POLICY, Operate(Act.RESET))
+    await bench.keeper.operate("x|key", _POLICY, Operate(Act.RESET))
     assert (await bench.permit(_OTHER)).kind == "closed"
 
 
@@ -100,7 +100,7 @@ async def test_a_probe_that_finds_an_invalid_key_frees_its_slot() -> None:
     await bench.trip()
     bench.clock.now += 15
     bench.keeper.settle(await bench.permit(), Verdict(Hears.DISABLE, "invalid_api_key", fault="auth", credential=True))
-    bench.keeper.operate("x|key", _POLICY, Operate(Act.RESET))
+    await bench.keeper.operate("x|key", _POLICY, Operate(Act.RESET))
     assert (await bench.permit()).kind == "half_open"
 
 

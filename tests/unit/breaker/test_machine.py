@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.breaker import machine
+from proxy.breaker import machine, meeting
 from proxy.breaker.state import (
     Acquire,
     Act,
@@ -517,7 +517,7 @@ def test_a_probe_that_was_lost_keeps_its_place_closed() -> None:
     bench.now += 15
     bench.ask("a")
     bench.now += 5
-    both = machine.joined(bench.state, State(), bench.now)
+    both = meeting.joined(bench.state, State(), bench.now)
     assert (both.circuit.word, both.circuit.until, both.circuit.token) == (Word.OPEN, bench.now + 10, "")
 
 
@@ -529,9 +529,9 @@ def test_views_that_meet_keep_what_the_latest_operator_said() -> None:
     healed.hear(Hears.DISABLE)
     healed.send(Operate(Act.RESET))
     for one, other in ((sick, healed), (healed, sick)):
-        assert machine.joined(one.state, other.state, 1000.0).disabled is None
+        assert meeting.joined(one.state, other.state, 1000.0).disabled is None
     for one, other in ((sick, Bench()), (Bench(), sick)):
-        assert machine.joined(one.state, other.state, 1000.0).disabled is not None
+        assert meeting.joined(one.state, other.state, 1000.0).disabled is not None
 
 
 def test_a_clock_that_was_set_back_lengthens_nothing() -> None:
@@ -539,7 +539,7 @@ def test_a_clock_that_was_set_back_lengthens_nothing() -> None:
     bench = Bench()
     bench.trip()
     bench.hear(Hears.RATE_LIMIT, epoch=0, retry_after=60.0)
-    state = machine.clamped(bench.state, bench.now - 5000)
+    state = meeting.clamped(bench.state, bench.now - 5000)
     assert (state.circuit.since, state.circuit.until) == (bench.now - 5000, bench.now - 4985)
     assert state.wait.latch is not None
     assert (state.wait.latch.until, state.wait.next) == (bench.now - 4940, bench.now - 4940)

@@ -1,0 +1,62 @@
+"""Whom a link speaks to, and what it tells of itself: the nouns of link.py.
+
+1. Whoever is told is told from the event loop, and does not wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from proxy.breaker.state import Heard, Moved, State
+
+
+class Facts(Protocol):
+    """What becomes of what a link notices: metrics and the log."""
+
+    def moved(self, target: str, move: Moved) -> None:
+        """This replica changed a target's word."""
+        ...
+
+    def link(self, *, up: bool, why: str) -> None:
+        """The store came or went."""
+        ...
+
+    def propagated(self, seconds: float) -> None:
+        """A push took so long to arrive."""
+        ...
+
+
+class Owner(Protocol):
+    """Whoever acts on the views."""
+
+    def changed(self, target: str, before: State, after: State) -> None:
+        """A view is another one now."""
+        ...
+
+    def flipped(self) -> None:
+        """The link came or went."""
+        ...
+
+    def unheard(self) -> Iterable[tuple[str, list[Heard]]]:
+        """What this replica knows of targets and the shared views do not show: told again at every sync."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LinkStatus:
+    """What operators are told of the link. Times are this process's."""
+
+    up: bool
+    since: float
+    why: str
+    """Why it is away; empty while it is up."""
+    last_sync: float | None
+    lineage: str
+    replicas: int
+    targets: int
+    version: int
+    """All views' versions together: equal in replicas that know the same."""
+    away: float
+    """Seconds without the store so far."""
