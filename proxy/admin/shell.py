@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 _LIMIT = 10.0
+_REFUSALS = ("invalid_request", "binding_not_found", "store_away", "request_too_large")
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -59,10 +60,10 @@ def ask(base: str, path: str, token: str, order: Mapping[str, str] | None = None
 def _said(body: bytes) -> str | None:
     """The message of an error of the operators' API."""
     try:
-        message = orjson.loads(body)["error"]["message"]
+        error = orjson.loads(body)["error"]
+        return str(error["message"]) if error["code"] in _REFUSALS else None
     except (ValueError, KeyError, TypeError):
         return None
-    return message if isinstance(message, str) else None
 
 
 def status(told: dict[str, Any], now: float) -> str:

@@ -18,7 +18,21 @@ from dataclasses import dataclass, replace
 
 from proxy.breaker import machine, meeting
 from proxy.breaker.link import ASK_LIMIT, Link
-from proxy.breaker.state import Acquire, Event, Granted, Heard, Hears, Moved, Operate, Policy, Renew, State, View, Word
+from proxy.breaker.state import (
+    Acquire,
+    Event,
+    Granted,
+    Heard,
+    Hears,
+    Moved,
+    Operate,
+    Policy,
+    Renew,
+    Returned,
+    State,
+    View,
+    Word,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,14 +347,21 @@ class Keeper:
                 row.state = meeting.fallen_back(row.state, shared, now)
             self._settle_calm(target, row)
 
-    def unheard(self) -> Iterable[tuple[str, list[Heard]]]:
-        """Guards that are worse than the shared view: their reports were lost, or outweighed."""
+    def unheard(self) -> Iterable[tuple[str, list[Event]]]:
+        """Where the guard knows better than the shared view.
+
+        It is worse, because its reports were lost or outweighed; or it came home while the store was away, and the
+        shared view still says what it said before.
+        """
         assert self._link is not None  # noqa: S101  # it asks
         now = self._clock()
         for target, row in self._rows.items():
-            shared = self._link.view(target)
-            if machine.view(shared, now).word is Word.CLOSED and machine.view(row.state, now).word is not Word.CLOSED:
-                yield target, meeting.retold(row.state, shared.epoch, now)
+            shared, home = self._link.view(target), row.state.circuit
+            word, mine = machine.view(shared, now).word, machine.view(row.state, now).word
+            if word is Word.CLOSED and mine is not Word.CLOSED:
+                yield target, list(meeting.retold(row.state, shared.epoch, now))
+            elif word is not Word.CLOSED and mine is Word.CLOSED and home.recovered:
+                yield target, [Returned(shared.epoch, home.since)]
 
 
 def _news(heard: Heard) -> bool:

@@ -16,11 +16,10 @@ import asyncio
 import contextlib
 import math
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
 from typing import Any
 
 from proxy.breaker import codec, machine, meeting
-from proxy.breaker.linked import Facts, LinkStatus, Owner
+from proxy.breaker.linked import Facts, LinkStatus, Owner, Row
 from proxy.breaker.state import Acquire, Event, Granted, Heard, Hears, Moved, Operate, Policy, State, View, Word
 from proxy.breaker.store import Push, Snapshot, Store, Stored, StoreError, Swapped
 
@@ -37,25 +36,6 @@ _TRIES = 6
 _OUTBOX = 2000
 
 
-@dataclass(slots=True)
-class _Row:
-    """One target as the store is known to hold it."""
-
-    policy: Policy
-    state: State = field(default_factory=State)
-    version: int = 0
-    lineage: str = ""
-    present: int = 0
-    """The version that the store holds, 0 when it has lost the row."""
-    offered: bytes = b""
-    """What was proposed last: its push is no news."""
-    outbox: list[Event] = field(default_factory=list)
-    flushing: bool = False
-    asking: bool = False
-    won: tuple[str, Granted] | None = None
-    """A place won too late for the request that asked."""
-
-
 class Link:
     """One replica's share in a store. `run` keeps it current until cancelled."""
 
@@ -65,7 +45,7 @@ class Link:
         """`replica` names this process among the others; `chance` gives 0 ≤ x < 1."""
         self._store, self._replica, self._clock, self._chance, self._facts = store, replica, clock, chance, facts
         self._owner: Owner | None = None
-        self._rows: dict[str, _Row] = {}
+        self._rows: dict[str, Row] = {}
         self._shift = 0.0
         """From this process's clock to the store's."""
         self._lineage = ""
@@ -84,7 +64,7 @@ class Link:
     def watch(self, target: str, policy: Policy) -> None:
         """Keep a view of this target."""
         if target not in self._rows:
-            self._rows[target] = _Row(policy)
+            self._rows[target] = Row(policy)
             self._stir.set()
         self._rows[target].policy = policy
 
@@ -118,7 +98,8 @@ class Link:
         said = machine.step(row.state, row.policy, Acquire(token, early), now).answer
         if isinstance(said, View):
             return said
-        if row.asking or patience <= 0 or now < self._no_probe_until:
+        # A chain that has nobody left may ask even so: the store itself fences what it still knows.
+        if row.asking or patience <= 0 or (now < self._no_probe_until and not early):
             return machine.view(row.state, now)
         row.asking = True
         asked = asyncio.get_running_loop().create_task(self._ask(target, row, token, early))
@@ -135,7 +116,7 @@ class Link:
         row.asking = False
         return asked.result()
 
-    async def _ask(self, target: str, row: _Row, token: str, early: bool) -> tuple[str, Granted] | View:
+    async def _ask(self, target: str, row: Row, token: str, early: bool) -> tuple[str, Granted] | View:
         for _ in range(2):
             stepped = machine.step(row.state, row.policy, Acquire(token, early), self._clock())
             if not isinstance(stepped.answer, Granted):
@@ -153,20 +134,20 @@ class Link:
                 return token, stepped.answer
         return machine.view(row.state, self._clock())
 
-    def _late(self, target: str, row: _Row, asked: asyncio.Future[tuple[str, Granted] | View]) -> None:
+    def _late(self, target: str, row: Row, asked: asyncio.Future[tuple[str, Granted] | View]) -> None:
         row.asking = False
         if asked.cancelled() or isinstance(won := asked.result(), View):
             return
         row.won = won
         asyncio.get_running_loop().call_later(_KEPT_FOR_LATER, self._give_back, target, row, won)
 
-    def _take(self, row: _Row) -> tuple[str, Granted] | None:
+    def _take(self, row: Row) -> tuple[str, Granted] | None:
         won, row.won = row.won, None
         assert won is not None  # noqa: S101  # the caller looked
         live = row.state.circuit.word is Word.HALF_OPEN and row.state.circuit.token == won[0]
         return won if live or won[1].kind == "trickle" else None
 
-    def _give_back(self, target: str, row: _Row, won: tuple[str, Granted]) -> None:
+    def _give_back(self, target: str, row: Row, won: tuple[str, Granted]) -> None:
         if row.won is won:
             row.won = None
             token, granted = won
@@ -191,7 +172,7 @@ class Link:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _flush(self, target: str, row: _Row) -> None:
+    async def _flush(self, target: str, row: Row) -> None:
         try:
             await asyncio.sleep(_COALESCE)
             tries = 0
@@ -208,7 +189,7 @@ class Link:
         finally:
             row.flushing = False
 
-    async def _propose(self, target: str, row: _Row) -> bool:
+    async def _propose(self, target: str, row: Row) -> bool:
         """Fold all that is to be told into the view, and offer the result."""
         events, state, now = list(row.outbox), row.state, self._clock()
         moves: list[Moved] = []
@@ -240,7 +221,7 @@ class Link:
             await asyncio.sleep(self._chance() * 0.01)
         return False
 
-    async def _swap(self, target: str, row: _Row, state: State, window: float) -> bool:
+    async def _swap(self, target: str, row: Row, state: State, window: float) -> bool:
         """Offer `state`; True if it stands. Otherwise the row holds what the store says."""
         version = max(row.version, row.present) + 1
         at = self._clock() + self._shift
@@ -265,7 +246,7 @@ class Link:
 
     # -- taking what others have done
 
-    def _adopt(self, target: str, row: _Row, stored: Stored) -> None:
+    def _adopt(self, target: str, row: Row, stored: Stored) -> None:
         row.present = stored.version
         if stored.lineage == row.lineage and stored.version <= row.version:
             return
@@ -366,7 +347,7 @@ class Link:
         for target in stale:
             await self._meet(target, self._rows[target], rows.get(target))
 
-    async def _meet(self, target: str, row: _Row, stored: Stored | None) -> None:
+    async def _meet(self, target: str, row: Row, stored: Stored | None) -> None:
         """Make one of what the store holds and what is known here."""
         row.present = stored.version if stored is not None else 0
         same = stored is not None and stored.lineage == row.lineage

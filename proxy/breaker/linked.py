@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from proxy.breaker.state import Heard, Moved, State
+from proxy.breaker.state import Event, Granted, Moved, Policy, State
 
 
 class Facts(Protocol):
@@ -39,7 +39,7 @@ class Owner(Protocol):
         """The link came or went."""
         ...
 
-    def unheard(self) -> Iterable[tuple[str, list[Heard]]]:
+    def unheard(self) -> Iterable[tuple[str, list[Event]]]:
         """What this replica knows of targets and the shared views do not show: told again at every sync."""
         ...
 
@@ -60,3 +60,22 @@ class LinkStatus:
     """All views' versions together: equal in replicas that know the same."""
     away: float
     """Seconds without the store so far."""
+
+
+@dataclass(slots=True)
+class Row:
+    """One target as the store is known to hold it."""
+
+    policy: Policy
+    state: State = field(default_factory=State)
+    version: int = 0
+    lineage: str = ""
+    present: int = 0
+    """The version that the store holds, 0 when it has lost the row."""
+    offered: bytes = b""
+    """What was proposed last: its push is no news."""
+    outbox: list[Event] = field(default_factory=list)
+    flushing: bool = False
+    asking: bool = False
+    won: tuple[str, Granted] | None = None
+    """A place won too late for the request that asked."""

@@ -31,6 +31,7 @@ from proxy.breaker.state import (
     Operate,
     Policy,
     Renew,
+    Returned,
     State,
     Step,
     View,
@@ -106,6 +107,8 @@ def step(state: State, policy: Policy, event: Event, now: float) -> Step:
             after, cause = _heard(state, policy, event, now)
         case Operate():
             after, cause = _operate(state, event, now), "operator"
+        case Returned():
+            after, cause = _returned(state, event, now), "probe_good"
         case _:
             assert_never(event)
     if after is state:
@@ -259,6 +262,15 @@ def _probed(state: State, policy: Policy, event: Heard, now: float) -> tuple[Sta
             return opened, "probe_neutral"
         case _:
             assert_never(event.hears)
+
+
+def _returned(state: State, event: Returned, now: float) -> State:
+    circuit = state.circuit
+    asleep = circuit.word is Word.OPEN or (circuit.word is Word.HALF_OPEN and now >= circuit.until)
+    if not asleep or event.epoch != state.epoch or event.since <= circuit.since:
+        return state
+    home = Circuit(Word.CLOSED, since=now, streak=circuit.streak, probed=circuit.probed, recovered=True)
+    return replace(state, epoch=state.epoch + 1, circuit=home, evidence=_NO_EVIDENCE)
 
 
 def _opened(state: State, now: float, until: float, reason: str, ids: tuple[str, ...], streak: int) -> State:

@@ -203,7 +203,16 @@ class Operate:
     until: float = math.inf
 
 
-Event = Acquire | Renew | Heard | Operate
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """While the store was away a replica's own probe has brought the target home, at `since`."""
+
+    epoch: int
+    """Of the shared state that does not know it."""
+    since: Moment
+
+
+Event = Acquire | Renew | Heard | Operate | Returned
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,6 +162,27 @@ def test_a_store_that_comes_and_goes_keeps_nobody_away() -> None:
     play(scene)
 
 
+def test_what_came_home_alone_stays_home() -> None:
+    """A return that a replica saw while the store was away is told when it is back: nobody leaves what is well."""
+
+    async def scene(world: World) -> None:
+        world.alive = False
+        await until(world, lambda: words(world) == {Word.OPEN}, 10)
+        world.model.freeze()
+        await asyncio.sleep(2)
+        world.alive = True
+        await until(world, lambda: words(world) == {Word.CLOSED}, POLICY.cooldown_max + 5)
+        world.model.thaw()
+        await until(world, lambda: all(replica.link.up for replica in world.replicas), 3)
+        # The first of them to be back still knows of the old trip for as long as telling takes.
+        await asyncio.sleep(0.5)
+        for _ in range(100):
+            assert words(world) == {Word.CLOSED}
+            await asyncio.sleep(0.1)
+
+    play(scene)
+
+
 def test_a_slow_store_still_lets_a_tier_come_home() -> None:
     """Every ask takes longer than a request may wait: the place is won for the next request."""
 
