@@ -17,6 +17,7 @@ from proxy.breaker.state import (
     Operate,
     Policy,
     Renew,
+    Returned,
     State,
     View,
     Word,
@@ -543,3 +544,20 @@ def test_a_clock_that_was_set_back_lengthens_nothing() -> None:
     assert (state.circuit.since, state.circuit.until) == (bench.now - 5000, bench.now - 4985)
     assert state.wait.latch is not None
     assert (state.wait.latch.until, state.wait.next) == (bench.now - 4940, bench.now - 4940)
+
+
+def test_a_return_that_was_seen_alone_closes_what_is_asleep() -> None:
+    """While the store was away a replica's own probe was good: news from after the trip, of the same epoch."""
+    bench = Bench()
+    bench.trip()
+    epoch, tripped = bench.state.epoch, bench.now
+    bench.now += 20
+    for stale in (Returned(epoch - 1, bench.now), Returned(epoch, tripped)):
+        bench.send(stale)
+        assert bench.word() is Word.OPEN
+    bench.ask("a")
+    bench.send(Returned(bench.state.epoch, bench.now))
+    assert bench.word() is Word.HALF_OPEN
+    bench.now += machine.LEASE
+    bench.send(Returned(bench.state.epoch, bench.now))
+    assert bench.word() is Word.CLOSED
