@@ -49,7 +49,9 @@ class Link:
         self._shift = 0.0
         """From this process's clock to the store's."""
         self._lineage = ""
-        self._no_probe_until = -math.inf
+        self._lost_until = self._linked_until = -math.inf
+        """Nobody probes until then, since data was lost; since the link was, nobody but who has no tier left: the store
+        itself fences what it still knows."""
         self._stir = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._since, self._why, self._replicas = clock(), "starting", 0
@@ -98,8 +100,7 @@ class Link:
         said = machine.step(row.state, row.policy, Acquire(token, early), now).answer
         if isinstance(said, View):
             return said
-        # A chain that has nobody left may ask even so: the store itself fences what it still knows.
-        if row.asking or patience <= 0 or (now < self._no_probe_until and not early):
+        if row.asking or patience <= 0 or now < (self._lost_until if early else self._held_until()):
             return machine.view(row.state, now)
         row.asking = True
         asked = asyncio.get_running_loop().create_task(self._ask(target, row, token, early))
@@ -115,6 +116,9 @@ class Link:
             return machine.view(row.state, self._clock())
         row.asking = False
         return asked.result()
+
+    def _held_until(self) -> float:
+        return max(self._lost_until, self._linked_until)
 
     async def _ask(self, target: str, row: Row, token: str, early: bool) -> tuple[str, Granted] | View:
         for _ in range(2):
@@ -312,10 +316,12 @@ class Link:
             self._told_time(snapshot)
             self._replicas = snapshot.replicas
             lost = bool(self._lineage) and snapshot.lineage != self._lineage
-            # Not twice in a row for the link alone: a store that comes and goes would keep every tier from coming home.
-            rested = self._clock() - self._no_probe_until >= machine.LEASE
-            if lost or (not self.up and self._last_sync is not None and rested):
-                self._no_probe_until = self._clock() + machine.LEASE
+            now = self._clock()
+            if lost:
+                self._lost_until = now + machine.LEASE
+            # Not twice in a row: a store that comes and goes would keep every tier from coming home.
+            elif not self.up and self._last_sync is not None and now >= self._linked_until + machine.LEASE:
+                self._linked_until = now + machine.LEASE
             self._lineage = snapshot.lineage
             await self._catch_up(snapshot)
         except StoreError as error:

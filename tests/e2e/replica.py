@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,11 @@ class Replica:
         line = found()
         assert line is not None, f"no {event} {facts} among {self.lines}"
         return line
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until the log says so; it comes a moment after what it tells of."""
+        async with asyncio.timeout(_START), self._news:
+            await self._news.wait_for(condition)
 
     def requests(self) -> list[dict[str, Any]]:
         """The log lines of requests so far."""

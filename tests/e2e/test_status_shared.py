@@ -153,6 +153,7 @@ async def test_a_store_that_is_up_goes_away_and_comes_back(
         assert back["since"] > away["since"]
         assert (await _opened(one, local=False))["until"] == pytest.approx(here["until"], abs=1.0)
         assert "homeport_redis_up 1.0" in await one.scrape()
+        await one.replica.until(lambda: one.replica.lines[-1]["event"] == "store" and one.replica.lines[-1]["up"])
         edges = [line["up"] for line in one.replica.lines if line["event"] == "store"]
         assert edges == [True, False, True]
 

@@ -249,15 +249,19 @@ def failed(answers: Sequence[Answer]) -> list[Answer]:
     return [answer for answer in answers if answer.status != 200]
 
 
-def check_edges(replica: Replica, *whys: str) -> None:
+async def check_edges(replica: Replica, *whys: str) -> None:
     """The log has one line for each time that the store went or came, and it went for these reasons.
 
     On a machine that is busy with other things it may also have been too slow, or have been so already.
     """
-    lines = [line for line in replica.lines if line["event"] == "store"]
+
+    def edges() -> list[dict[str, Any]]:
+        return [line for line in replica.lines if line["event"] == "store"]
+
+    await replica.until(lambda: bool(edges()) and edges()[-1]["up"])
+    lines = edges()
     ups = [line["up"] for line in lines]
     assert all(one is not other for one, other in pairwise(ups)), lines
-    assert ups[-1:] == [True], lines
     told = [line["why"] for line in lines if not line["up"]]
     for why in whys:
         assert why in told or _TOO_SLOW in told, lines

@@ -77,7 +77,11 @@ async def test_what_one_replica_has_met_spares_the_others(fleet: Fleet) -> None:
         await _spares(fleet, replica, "told", _PUSHED)
     assert len(fleet.reached("told")) == THRESHOLD
 
-    tripped_by = [line["request_id"] for line in fleet.replicas[0].requests() if line["assistant"] == "told"]
+    def tripping() -> list[str]:
+        return [line["request_id"] for line in fleet.replicas[0].requests() if line["assistant"] == "told"]
+
+    await fleet.replicas[0].until(lambda: len(tripping()) >= THRESHOLD)
+    tripped_by = tripping()
     for replica in fleet.replicas[1:]:
         line = await replica.line("request", assistant="told")
         assert line["steps"][0]["tripped_by"] == tripped_by[:THRESHOLD]
@@ -231,7 +235,7 @@ async def test_replicas_start_and_serve_without_redis_and_link_when_it_comes(
         await _spares(fleet, other, "bot", _POLLED)
         assert len(fleet.reached("bot")) == THRESHOLD
         for replica in fleet.replicas:
-            check_edges(replica, "refused")
+            await check_edges(replica, "refused")
 
 
 @pytest.mark.parametrize("silent", [True, False], ids=["silent", "cut"])
@@ -249,7 +253,7 @@ async def test_without_pushes_news_comes_by_looking(tmp_path: Path, own_redis: R
         await _spares(fleet, fleet.replicas[1], "bot", _POLLED)
         assert len(fleet.reached("bot")) == THRESHOLD
         for replica in fleet.replicas:
-            check_edges(replica)
+            await check_edges(replica)
 
 
 async def test_redis_password_is_told_to_nobody(tmp_path: Path) -> None:

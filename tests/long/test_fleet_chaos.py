@@ -118,12 +118,12 @@ async def _in_time(fleet: Fleet, answers: list[Answer]) -> list[float]:
     return [float(line["overhead_ms"]) for line in lines]
 
 
-def _brief(fleet: Fleet, trouble: Trouble, seconds: float) -> None:
+async def _brief(fleet: Fleet, trouble: Trouble, seconds: float) -> None:
     """The log has one line per edge of the store, a few of breakers, and nothing else but requests."""
     for replica in fleet.replicas:
         others = [line for line in replica.lines if line["event"] != "request"]
         assert {line["event"] for line in others} <= {"ready", "store", "breaker"}
-        check_edges(replica, *([] if trouble.away is None else [trouble.away]))
+        await check_edges(replica, *([] if trouble.away is None else [trouble.away]))
         # A probe is two lines, and there is at most one a second.
         assert len(others) <= 10 + 2 * seconds
 
@@ -163,7 +163,7 @@ async def test_trouble_with_redis(tmp_path: Path, redis: RedisServer, trouble: T
         assert trouble.away is None or alone
         assert reached <= THRESHOLD + 5
         await _in_time(fleet, answers)
-        _brief(fleet, trouble, time.monotonic() - began)
+        await _brief(fleet, trouble, time.monotonic() - began)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ async def test_redis_is_lost_while_a_tier_is_dead(tmp_path: Path, redis: RedisSe
             waited = [each for each in overheads if each > ASK_LIMIT * 1000 - 5]
             assert waited, "nobody asked while nobody answered"
             assert statistics.median(waited) < STEP * 1000 - 50, "they waited for the store's own limit"
-        _brief(fleet, trouble, seconds)
+        await _brief(fleet, trouble, seconds)
 
 
 async def _rest(fleet: Fleet) -> float:
@@ -264,7 +264,7 @@ async def test_a_probe_whose_replica_was_killed_is_made_by_another(tmp_path: Pat
         lines = await fleet.lines(answers)
         assert [step["probe"] for line in lines for step in line["steps"] if "probe" in step] == ["half_open"]
         for replica in others:
-            check_edges(replica)
+            await check_edges(replica)
 
 
 async def test_a_primary_that_came_home_without_redis_stays_home_with_it(tmp_path: Path, redis: RedisServer) -> None:

@@ -540,7 +540,7 @@ async def _do(world: World, what: str, saved: Data) -> Data:
             world.slow = 0.05 if what == "slow" else 0.001
         case "full" | "well":
             world.model.refuse = "full" if what == "full" else None
-        case "reset":
+        case "reset" if some.wire.paused.is_set():
             # It voids the leases that there are.
             world.probes.clear()
             await some.keeper.operate(world.guard.target, POLICY, Operate(Act.RESET))
