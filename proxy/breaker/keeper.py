@@ -274,7 +274,9 @@ class Keeper:
         self._step(target, row, replace(heard, epoch=epoch, token=None if shared else heard.token), now)
         if self._link is not None and self._link.up:
             suspect = not machine.calm(self._link.view(target))
-            if (shared and heard.token) or (heard.hears is not Hears.NEUTRAL and (suspect or _news(heard))):
+            if (shared and heard.token) or (
+                heard.hears is not Hears.NEUTRAL and (suspect or heard.hears is not Hears.GOOD)
+            ):
                 self._link.report(target, replace(heard, epoch=shared_epoch, token=heard.token if shared else None))
 
     # -- for people
@@ -362,8 +364,3 @@ class Keeper:
                 yield target, list(meeting.retold(row.state, shared.epoch, now))
             elif word is not Word.CLOSED and mine is Word.CLOSED and home.recovered:
                 yield target, [Returned(shared.epoch, home.since)]
-
-
-def _news(heard: Heard) -> bool:
-    """Worth telling even of a target that is well."""
-    return heard.hears is not Hears.GOOD

@@ -76,11 +76,15 @@ class Edge:
         self._serving = serving
         self._buffered = 0
         self._exchanges: set[Exchange] = set()
-        self.in_flight = 0
         self.idle = asyncio.Event()
         """Set while nothing is in flight."""
         self.idle.set()
         self.draining = False
+
+    @property
+    def in_flight(self) -> int:
+        """Requests being served."""
+        return len(self._exchanges)
 
     async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request of any path and method."""
@@ -89,7 +93,6 @@ class Edge:
         if request.path == "/readyz":
             return web.Response(status=503 if self.draining else 200, text="draining\n" if self.draining else "ready\n")
         exchange = Exchange(request, self._new_id(), self._ports, self._unix())
-        self.in_flight += 1
         self._exchanges.add(exchange)
         self.idle.clear()
         try:
@@ -107,9 +110,8 @@ class Edge:
             self._sinks.failed(exchange.trail.request_id, error)
             await self._broken(exchange)
         finally:
-            self.in_flight -= 1
             self._exchanges.discard(exchange)
-            if not self.in_flight:
+            if not self._exchanges:
                 self.idle.set()
             if exchange.asking:
                 self._serving[exchange.asking] -= 1

@@ -36,7 +36,6 @@ class Log:
         self._dropped = 0
         self._wake = threading.Event()
         self._stop = threading.Event()
-        self._closing = False
         self._muted = False
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
         self._thread.start()
@@ -70,7 +69,6 @@ class Log:
 
     def close(self) -> None:
         """Write what is left."""
-        self._closing = True
         self._stop.set()
         self._wake.set()
         self._thread.join(timeout=5)
@@ -86,11 +84,11 @@ class Log:
             self._wake.set()
 
     def _write(self) -> None:
-        while not (self._closing and not self._lines):
+        while not (self._stop.is_set() and not self._lines):
             self._wake.wait()
             # A thread that wakes for every line takes the interpreter from the event loop each time.
             self._stop.wait(_GATHER)
-            if not self._closing:
+            if not self._stop.is_set():
                 self._wake.clear()
             written: list[str] = []
             while self._lines and len(written) < 500:

@@ -1,11 +1,11 @@
-"""An operator of a replica: starts it with what it says on stdout kept, asks its API, and runs `homeport status`."""
+"""An operator of a replica: starts it with what it says on stdout kept, asks its API, and runs the command."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,12 +29,22 @@ class Ran:
     err: str
 
 
-async def homeport(*arguments: object, env: Mapping[str, str] | None = None) -> Ran:
+def bare() -> dict[str, str]:
+    """This environment without any key of its own."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
+
+
+async def homeport(
+    *arguments: object,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    command: Sequence[object] = (HOMEPORT,),
+) -> Ran:
     """The command to its end."""
     process = await asyncio.create_subprocess_exec(
-        HOMEPORT,
-        *map(str, arguments),
-        env={**os.environ, **(env or {})},
+        *map(str, (*command, *arguments)),
+        cwd=cwd,
+        env={**bare(), **(env or {})},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

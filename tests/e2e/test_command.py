@@ -8,7 +8,6 @@ import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,46 +19,15 @@ import pytest
 
 from proxy.demo import moods
 from proxy.demo.simulator import Simulator
+from tests.e2e.operated import Ran, bare, homeport
 from tests.e2e.replica import HOMEPORT, Replica
 
-_LIMIT = 60.0
-"""Seconds for a command that ends by itself; the longest of them, the demo, needs a tenth."""
 _ANYWHERE = ("--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
 
 
-@dataclass(frozen=True)
-class Ran:
-    """A command that has ended."""
-
-    code: int
-    out: str
-    err: str
-
-
 async def _run(*arguments: object, cwd: Path, env: Mapping[str, str] | None = None, python: bool = False) -> Ran:
-    """The command to its end, without any key of this environment's."""
     command = (sys.executable, "-m", "proxy") if python else (HOMEPORT,)
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        *map(str, arguments),
-        cwd=cwd,
-        env={**_bare(), **(env or {})},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(_LIMIT):
-            out, err = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode is not None
-    return Ran(process.returncode, out.decode(), err.decode())
-
-
-def _bare() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
+    return await homeport(*arguments, env=env, cwd=cwd, command=command)
 
 
 @contextlib.asynccontextmanager
@@ -70,7 +38,7 @@ async def _serving(*arguments: object, cwd: Path, env: Mapping[str, str] | None 
         "serve",
         *map(str, arguments),
         cwd=cwd,
-        env={**_bare(), **(env or {})},
+        env={**bare(), **(env or {})},
         stderr=asyncio.subprocess.PIPE,
     )
     replica = Replica(process)

@@ -196,8 +196,6 @@ class World:
     probed: int = 0
     doubled: int = 0
     """Probes that began while another's lease was live."""
-    losses: int = 0
-    """How often the store lost data, or replicas the store."""
     edges: int = 0
 
     def __post_init__(self) -> None:
