@@ -25,6 +25,7 @@ from aiohttp import web
 
 import proxy
 from proxy.admin.breakers import Hand
+from proxy.admin.dry_run import DryRun
 from proxy.admin.operators import Operators
 from proxy.admin.status import Sources
 from proxy.breaker.keeper import Keeper
@@ -60,7 +61,7 @@ class Replica:
         self._config, self._log = config, log
         self._runners: list[web.BaseRunner] = []
         self._upstreams = Upstreams({name: _source(each) for name, each in config.sources.items()})
-        bindings = bind(config, _identify)
+        bindings = bind(config, config.fingerprint, _identify)
         boot, count = secrets.token_hex(5), itertools.count(1)
         self._link = self._shared(config, boot)
         keeper = Keeper(time.monotonic, lambda: secrets.token_hex(8), random.random, self._moved, self._link)
@@ -78,6 +79,7 @@ class Replica:
             Bounds(config.limits.body, config.limits.in_flight, config.limits.buffered),
             Sinks(self._ended, log.failed),
             serving,
+            boot,
             lambda: f"req_{boot}{next(count):06x}",
             time.time,
         )
@@ -97,6 +99,7 @@ class Replica:
             to_unix=lambda at: began + at,
         )
         self._hand = Hand(bindings, keeper.operate, time.monotonic)
+        self._dry_run = DryRun(bindings, keeper, time.monotonic, lambda at: began + at)
         self._linking: asyncio.Task[None] | None = None
 
     def _shared(self, config: schema.Config, replica: str) -> Link | None:
@@ -150,7 +153,7 @@ class Replica:
             # So that the first request already knows what the fleet knows; a store that is away costs half a second.
             await self._link.sync()
             self._linking = asyncio.get_running_loop().create_task(self._link.run())
-        operators = Operators(self._metrics.exposition, self._facts, self._hand, self._token)
+        operators = Operators(self._metrics.exposition, self._facts, self._hand, self._dry_run, self._token)
         server = Server(self.edge.serve, self.edge.malformed, handler_cancellation=True, **_HTTP)
         self.data_address = await self._listen(web.ServerRunner(server, shutdown_timeout=1.0), self._config.listen)
         application = web.Application(client_max_size=64 * 1024)

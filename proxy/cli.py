@@ -108,7 +108,7 @@ def _serve(options: argparse.Namespace) -> int:
     from proxy import app
     from proxy.record.log import to_stderr
 
-    log = to_stderr(time.time, time.monotonic)
+    log = to_stderr(time.time)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(app.serve(overridden, log, _say))
@@ -133,7 +133,7 @@ def _demo(options: argparse.Namespace) -> int:
     from proxy import app
     from proxy.record.log import to_stderr
 
-    log = to_stderr(time.time, time.monotonic)
+    log = to_stderr(time.time)
     # The tour tells its own story; the log begins with what the visitor sends.
     log.mute()
     try:

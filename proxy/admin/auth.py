@@ -8,12 +8,10 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable
 
-import orjson
 from aiohttp import web
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+from proxy.admin.calls import Handler, refused
 
 
 def guarded(token: str, handler: Handler) -> Handler:
@@ -33,9 +31,3 @@ def guarded(token: str, handler: Handler) -> Handler:
         )
 
     return check
-
-
-def refused(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> web.Response:
-    """An error of the operators' API."""
-    body = {"error": {"message": message, "type": code, "param": None, "code": code}}
-    return web.Response(status=status, body=orjson.dumps(body), content_type="application/json", headers=headers)

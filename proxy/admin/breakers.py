@@ -15,8 +15,8 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from proxy.admin.auth import refused
-from proxy.breaker.keeper import Guard
+from proxy.admin.calls import refused
+from proxy.breaker.permit import Guard
 from proxy.breaker.state import Act, Operate, Policy
 from proxy.config.fault import Wrong
 from proxy.config.quantities import duration

@@ -8,27 +8,35 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-import orjson
 from aiohttp import web
 
 from proxy.admin.auth import guarded
 from proxy.admin.breakers import Hand
+from proxy.admin.calls import answer, done
+from proxy.admin.dry_run import DryRun
 from proxy.admin.status import Sources, status
 
 
 class Operators:
     """What Prometheus and an orchestrator ask for, and what operators do with their token."""
 
-    def __init__(self, exposition: Callable[[], bytes], facts: Sources, hand: Hand, token: str) -> None:
-        self._exposition, self._facts, self._hand, self._token = exposition, facts, hand, token
+    def __init__(
+        self, exposition: Callable[[], bytes], facts: Sources, hand: Hand, dry_run: DryRun, token: str
+    ) -> None:
+        self._exposition, self._facts, self._hand, self._dry_run = exposition, facts, hand, dry_run
+        self._token = token
 
     def routes(self) -> list[web.RouteDef]:
+        calls = [
+            web.get("/api/status", self._status),
+            web.post("/api/breakers", self._hand.act),
+            web.post("/api/assistants/{assistant}/explain", self._dry_run.explain),
+        ]
         return [
             web.get("/metrics", self._metrics),
             web.get("/healthz", self._healthz),
             web.get("/readyz", self._readyz),
-            web.get("/api/status", guarded(self._token, self._status)),
-            web.post("/api/breakers", guarded(self._token, self._hand.act)),
+            *(web.route(call.method, call.path, guarded(self._token, done(call.handler))) for call in calls),
         ]
 
     async def _metrics(self, _: web.Request) -> web.Response:
@@ -44,4 +52,4 @@ class Operators:
         return web.Response(text="ready\n")
 
     async def _status(self, _: web.Request) -> web.Response:
-        return web.Response(body=orjson.dumps(status(self._facts)), content_type="application/json")
+        return answer(status(self._facts))

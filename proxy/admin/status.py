@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from proxy.breaker.keeper import Guard
 from proxy.breaker.linked import LinkStatus
+from proxy.breaker.permit import Guard
 from proxy.breaker.state import View, Word
 from proxy.routing.bindings import Bindings
 

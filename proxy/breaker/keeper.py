@@ -13,12 +13,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from proxy.breaker import machine, meeting
 from proxy.breaker.link import ASK_LIMIT, Link
+from proxy.breaker.permit import Guard, Permit, Verdict
 from proxy.breaker.state import (
+    CLOSED,
     Acquire,
     Event,
     Granted,
@@ -34,54 +36,7 @@ from proxy.breaker.state import (
     Word,
 )
 
-
-@dataclass(frozen=True, slots=True)
-class Guard:
-    """Whose health guards a tier."""
-
-    target: str
-    credential: str | None
-    """The credential's row; None for a source without one."""
-    policy: Policy
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What an attempt's end says about its target."""
-
-    hears: Hears
-    reason: str = ""
-    """A terms.Diagnosis.detail."""
-    whole: bool = True
-    """With GOOD: False while the answer has only begun; then `report_end` owes its end."""
-    fault: str = ""
-    """What it was, in the judge's word: auth, config, quota, rate_limited, …; a latch keeps it."""
-    retry_after: float | None = None
-    exhausted: bool = False
-    credential: bool = False
-    """It says so of the credential, whatever it is used for."""
-
-
-@dataclass(slots=True)
-class Permit:
-    """The tier may be tried once."""
-
-    guard: Guard
-    request_id: str
-    began: float
-    kind: str
-    """closed, half_open, early or trickle."""
-    epoch: int
-    """Of the guard."""
-    shared_epoch: int = 0
-    credential_epoch: int = 0
-    credential_shared_epoch: int = 0
-    token: str | None = None
-    """Of a probe."""
-    shared: bool = False
-    """The place was given by the shared view: the guard judges this result like any other."""
-    renewal: asyncio.TimerHandle | None = None
-    settled: bool = False
+_CLOSED_ALONE = replace(CLOSED, local=True)
 
 
 class _Row:
@@ -151,7 +106,7 @@ class Keeper:
         shared store.
         """
         row, now = self._row(guard.target, guard.policy), self._clock()
-        permit = Permit(guard, request_id, now, "closed", row.state.epoch)
+        permit = Permit(guard, request_id, now, "closed", self._calm_view(), row.state.epoch)
         if guard.credential is not None:
             owner = self._row(guard.credential, guard.policy)
             if not owner.calm and (seen := self._seen(guard.credential, owner, now)).word is not Word.CLOSED:
@@ -167,6 +122,48 @@ class Keeper:
             return await self._ask_link(permit, early, patience)
         return self._ask_guard(row, permit, now, early=early)
 
+    def foresee(
+        self, guard: Guard, *, early: bool = False, away: bool = False, assumed: Mapping[str, State] | None = None
+    ) -> Permit | View:
+        """What `admit` would say now: asks nobody, changes nothing.
+
+        `away`: as if the store were. `assumed`: states of targets to go by, whatever is known of those.
+        """
+        now, row = self._clock(), self._row(guard.target, guard.policy)
+        permit = Permit(guard, "", now, "closed", self._calm_view(), row.state.epoch)
+        assumed_state = (assumed or {}).get(guard.target)
+        if assumed_state is not None:
+            return self._foretold(permit, assumed_state, early, now, local=away)
+        if guard.credential is not None:
+            owner = self._row(guard.credential, guard.policy)
+            if not owner.calm and (seen := self._seen(guard.credential, owner, now, away=away)).word is not Word.CLOSED:
+                return seen
+        if row.calm:
+            permit.seen = _CLOSED_ALONE if away else permit.seen
+            return permit
+        if self._link is not None and not away and self._shared_decides(guard.target, now):
+            shared = machine.view(self._link.view(guard.target), now)
+            answer = self._link.foresee(guard.target, early=early)
+            return answer if isinstance(answer, View) else replace(permit, kind=answer.kind, seen=shared)
+        alone = self._alone(guard.target, row, now) if away else row.state
+        return self._foretold(permit, alone, early, now, local=self._link is not None)
+
+    def _foretold(self, permit: Permit, state: State, early: bool, now: float, *, local: bool) -> Permit | View:
+        answer = machine.step(state, permit.guard.policy, Acquire("", early), now).answer
+        if isinstance(answer, Granted):
+            return replace(permit, kind=answer.kind, seen=replace(machine.view(state, now), local=local))
+        assert answer is not None  # noqa: S101  # the machine answers every Acquire
+        return replace(answer, local=local)
+
+    def _alone(self, target: str, row: _Row, now: float) -> State:
+        """What the guard knows, or would know once the store went."""
+        if self._link is None or not self._link.up or machine.calm(shared := self._link.view(target)):
+            return row.state
+        return meeting.fallen_back(row.state, shared, now)
+
+    def _calm_view(self) -> View:
+        return CLOSED if self._link is None or self._link.up else _CLOSED_ALONE
+
     def _shared_decides(self, target: str, now: float) -> bool:
         if self._link is None or not self._link.up:
             return False
@@ -174,6 +171,7 @@ class Keeper:
 
     async def _ask_link(self, permit: Permit, early: bool, patience: float) -> Permit | View:
         assert self._link is not None  # noqa: S101  # a shared view decides only where there is one
+        permit.seen = machine.view(self._link.view(permit.guard.target), permit.began)
         answer = await self._link.ask(permit.guard.target, self._new_token(), early=early, patience=patience)
         if isinstance(answer, View):
             return answer
@@ -187,6 +185,7 @@ class Keeper:
 
     def _ask_guard(self, row: _Row, permit: Permit, now: float, *, early: bool) -> Permit | View:
         token = self._new_token()
+        permit.seen = replace(machine.view(row.state, now), local=self._link is not None)
         answer = self._step(permit.guard.target, row, Acquire(token, early), now)
         if not isinstance(answer, Granted):
             assert answer is not None  # noqa: S101  # the machine answers every Acquire
@@ -298,12 +297,13 @@ class Keeper:
                 return seen
         return self._seen(guard.target, self._row(guard.target, guard.policy), now)
 
-    def _seen(self, target: str, row: _Row, now: float) -> View:
-        if self._link is not None and self._link.up:
+    def _seen(self, target: str, row: _Row, now: float, *, away: bool = False) -> View:
+        if self._link is not None and self._link.up and not away:
             shared = machine.view(self._link.view(target), now)
             guard = machine.view(row.state, now)
             return shared if shared.word is not Word.CLOSED or guard.word is Word.CLOSED else replace(guard, local=True)
-        return replace(machine.view(row.state, now), local=self._link is not None)
+        state = self._alone(target, row, now) if away else row.state
+        return replace(machine.view(state, now), local=self._link is not None)
 
     # -- rows
 

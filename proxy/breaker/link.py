@@ -20,7 +20,7 @@ from typing import Any
 
 from proxy.breaker import codec, machine, meeting
 from proxy.breaker.linked import Facts, LinkStatus, Owner, Row
-from proxy.breaker.state import Acquire, Event, Granted, Heard, Hears, Moved, Operate, Policy, State, View, Word
+from proxy.breaker.state import Acquire, Event, Granted, Heard, Hears, Moved, Operate, Policy, State, View
 from proxy.breaker.store import Push, Snapshot, Store, Stored, StoreError, Swapped
 
 ASK_LIMIT = 0.025
@@ -97,10 +97,10 @@ class Link:
         if row.won is not None and (won := self._take(row)) is not None:
             return won
         # Nobody waits for the store to say what the view says already.
-        said = machine.step(row.state, row.policy, Acquire(token, early), now).answer
+        said = self._said(row, Acquire(token, early), now)
         if isinstance(said, View):
             return said
-        if row.asking or patience <= 0 or now < (self._lost_until if early else self._held_until()):
+        if patience <= 0:
             return machine.view(row.state, now)
         row.asking = True
         asked = asyncio.get_running_loop().create_task(self._ask(target, row, token, early))
@@ -116,6 +116,18 @@ class Link:
             return machine.view(row.state, self._clock())
         row.asking = False
         return asked.result()
+
+    def foresee(self, target: str, *, early: bool) -> Granted | View:
+        """What `ask` would say, if the store knew no better. Asks nobody and changes nothing."""
+        row = self._rows[target]
+        won = row.won if row.won_lives else None
+        return won[1] if won is not None else self._said(row, Acquire("", early), self._clock())
+
+    def _said(self, row: Row, acquire: Acquire, now: float) -> Granted | View:
+        answer = machine.step(row.state, row.policy, acquire, now).answer
+        assert answer is not None  # noqa: S101  # the machine answers every Acquire
+        held = row.asking or now < (self._lost_until if acquire.early else self._held_until())
+        return machine.view(row.state, now) if held and isinstance(answer, Granted) else answer
 
     def _held_until(self) -> float:
         return max(self._lost_until, self._linked_until)
@@ -146,10 +158,8 @@ class Link:
         asyncio.get_running_loop().call_later(_KEPT_FOR_LATER, self._give_back, target, row, won)
 
     def _take(self, row: Row) -> tuple[str, Granted] | None:
-        won, row.won = row.won, None
-        assert won is not None  # noqa: S101  # the caller looked
-        live = row.state.circuit.word is Word.HALF_OPEN and row.state.circuit.token == won[0]
-        return won if live or won[1].kind == "trickle" else None
+        won, row.won = (row.won if row.won_lives else None), None
+        return won
 
     def _give_back(self, target: str, row: Row, won: tuple[str, Granted]) -> None:
         if row.won is won:

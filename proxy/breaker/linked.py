@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from proxy.breaker.state import Event, Granted, Moved, Policy, State
+from proxy.breaker.state import Event, Granted, Moved, Policy, State, Word
 
 
 class Facts(Protocol):
@@ -79,3 +79,12 @@ class Row:
     asking: bool = False
     won: tuple[str, Granted] | None = None
     """A place won too late for the request that asked."""
+
+    @property
+    def won_lives(self) -> bool:
+        """That place is still its owner's."""
+        if self.won is None:
+            return False
+        token, granted = self.won
+        circuit = self.state.circuit
+        return granted.kind == "trickle" or (circuit.word is Word.HALF_OPEN and circuit.token == token)

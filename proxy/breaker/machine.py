@@ -113,8 +113,8 @@ def step(state: State, policy: Policy, event: Event, now: float) -> Step:
             assert_never(event)
     if after is state:
         return Step(state, answer)
-    was, became = view(state, now).word, view(after, now).word
-    return Step(after, answer, Moved(was, became, cause) if was is not became else None)
+    was, became = view(state, now).word, view(after, now)
+    return Step(after, answer, Moved(was, became.word, cause, became) if was is not became.word else None)
 
 
 # -- asking to be let through

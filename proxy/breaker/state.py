@@ -241,6 +241,10 @@ class View:
     """This replica's own view, where a shared one was asked for: the store is away, or has not heard of it yet."""
 
 
+CLOSED = View(Word.CLOSED)
+"""Nothing is amiss."""
+
+
 @dataclass(frozen=True, slots=True)
 class Moved:
     """The word that people are shown has changed."""
@@ -248,6 +252,8 @@ class Moved:
     before: Word
     after: Word
     cause: str
+    seen: View = CLOSED
+    """What they are shown now."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -216,7 +216,7 @@ def _declared(base: Loc, chain: Chain) -> Iterator[Finding]:
             yield Finding(
                 (*loc, "context"), problem, "choose a model that can take over, or correct what is declared", (origin,)
             )
-        lacking = sorted((primary.supports or frozenset()) - fallback.supports) if fallback.supports is not None else []
+        lacking = sorted({*(primary.supports or ())} - {*fallback.supports}) if fallback.supports is not None else []
         if lacking:
             problem = f"lacks what the primary declares to support: {listed(lacking)}"
             yield Finding(

@@ -36,10 +36,12 @@ _WHOLE = _text("[0-9]+", {"type": "integer"})
 _DURATION = _text(DURATION, _NUMBER)
 _DAY = AfterValidator(within(0.001, 86400, "1ms to 24h"))
 _HOUR = AfterValidator(within(1, 3600, "1s to 1h"))
+_MONTH = AfterValidator(within(1, 30 * 86400, "1s to 720h"))
 _TEBIBYTE = AfterValidator(within(1024, 2**40, "1KiB to 1TiB"))
 
 Duration = Annotated[float, BeforeValidator(quantities.duration), _DAY, _DURATION]
 Cooldown = Annotated[float, BeforeValidator(quantities.duration), _HOUR, _DURATION]
+Age = Annotated[float, BeforeValidator(quantities.duration), _MONTH, _DURATION]
 Whole = Annotated[int, BeforeValidator(quantities.whole), _WHOLE]
 Number = Annotated[int | float, BeforeValidator(quantities.number), _text("-?[0-9.]+", {"type": "number"})]
 Size = Annotated[int, BeforeValidator(quantities.size), _TEBIBYTE, _text(SIZE, {"type": "integer"})]

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ from proxy.config.addresses import Address, base_url, proxy_url
 from proxy.config.fault import Wrong
 from proxy.config.fields import (
     Ability,
+    Age,
     AssistantId,
     Cooldown,
     Duration,
@@ -93,7 +95,7 @@ class Binding(_Part):
     params: Params = Field(default_factory=Params)
     context: Annotated[Whole, AfterValidator(within(1, 10**9, "1 to 1000000000 tokens"))] | None = None
     """Declared context window, in tokens."""
-    supports: frozenset[Ability] | None = None
+    supports: tuple[Ability, ...] | None = None
     """Declared abilities; leave it out to declare nothing."""
 
     def resolve(self, kind: str) -> terms.Binding:
@@ -278,6 +280,14 @@ class Limits(_Part):
     """How long a stop waits for what is in flight."""
 
 
+class Decisions(_Part):
+    """How long decision records are kept."""
+
+    keep: Annotated[Whole, AfterValidator(within(0, 1_000_000, "0 to 1000000"))] = 20_000
+    """Records, of all replicas together where they share a store. 0 switches recording off."""
+    age: Age = 86400.0
+
+
 def _clients_form(value: Any) -> str:
     return "[list]" if isinstance(value, list | tuple) else "[open]"
 
@@ -308,6 +318,7 @@ class Config(_Part):
     assistants: Frozen[AssistantId, Assistant] = Field(default_factory=dict)
     breaker: Breaker | None = None
     limits: Limits = Field(default_factory=Limits)
+    decisions: Decisions = Field(default_factory=Decisions)
     edits: Annotated[Literal["on", "off"], BeforeValidator(words.on_or_off)] = "on"
 
     @property
@@ -315,6 +326,11 @@ class Config(_Part):
         """The Redis that the replicas share; None where state is kept in memory."""
         url = self.store.get_secret_value()
         return None if url == "memory" else words.shared_store(url)
+
+    @property
+    def fingerprint(self) -> str:
+        """Names what the configuration says, secrets left out as in every repr: equal where the same is configured."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()[:12]
 
     def policy(self, assistant: str, source: str) -> Thresholds:
         """The breaker values for one assistant's use of one source; both must exist."""

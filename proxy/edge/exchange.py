@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 
 from aiohttp import web
 
@@ -21,11 +22,19 @@ from proxy.terms import Endpoint, Headers, Usage
 _NOT_DOWN = frozenset({"content-encoding", "content-length", "set-cookie", "x-request-id"})
 
 
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """Who serves, by which configuration."""
+
+    replica: str
+    revision: str
+
+
 class Exchange:
     """What is known of one request. Mutable while it is served; `close()` freezes it."""
 
-    def __init__(self, request: web.BaseRequest, request_id: str, ports: Ports, at: float) -> None:
-        self.request, self.ports, self.at = request, ports, at
+    def __init__(self, request: web.BaseRequest, request_id: str, ports: Ports, at: float, serving: Serving) -> None:
+        self.request, self.ports, self.at, self.serving = request, ports, at, serving
         self.started = ports.clock()
         self.caller = Caller(request, ports.clock)
         self.task = asyncio.current_task()
@@ -38,6 +47,7 @@ class Exchange:
         self.stream = False
         self.client: str | None = None
         self.assistant: str | None = None
+        self.identified_by: str | None = None
         self.asking: str | None = None
         """The assistant, once its chain is being walked."""
         self.asked_model: str | None = None
@@ -50,6 +60,7 @@ class Exchange:
         self.refusal: Refusal | None = None
         self.outcome = "cancelled"
         """Until something better is known."""
+        self.served_model: str | None = None
         self.usage: Usage | None = None
         self.body_in = 0
         self.waited_for_caller = 0.0
@@ -66,9 +77,7 @@ class Exchange:
             ("x-homeport-model", self._model(spoke) if spoke else unknown),
             ("x-homeport-attempts", str(sum(isinstance(step, Attempted) for step in self.trail.steps))),
         ]
-        if (self.served is None or self.served.tier != "primary") and (
-            why := reason(self.trail.steps, self.ports.clock())
-        ):
+        if (self.served is None or self.served.tier != "primary") and (why := reason(self.trail.steps)):
             given.append(("x-homeport-reason", why))
         if spoke and spoke.upstream_id:
             given.append(("x-homeport-upstream-request-id", spoke.upstream_id))
@@ -110,17 +119,22 @@ class Exchange:
 
     def close(self) -> Decision:
         """The story, now that it has ended."""
-        now, caller = self.ports.clock(), self.caller
+        now, caller, called = self.ports.clock(), self.caller, self.request.headers.get("x-request-id")
         return Decision(
             request_id=self.trail.request_id,
-            caller_request_id=self.request.headers.get("x-request-id"),
+            caller_request_id=called[:128] if called else None,
             at=self.at,
+            started=self.started,
+            replica=self.serving.replica,
+            revision=self.serving.revision,
             client=self.client,
             assistant=self.assistant,
+            identified_by=self.identified_by,
             endpoint=self.endpoint.name if self.endpoint else "other",
             stream=self.stream,
             steps=tuple(self.trail.steps),
             served=self.served,
+            served_model=self.served_model,
             outcome=self.outcome,
             code=caller.status or 499,
             refusal=self.refusal.code if self.refusal else None,

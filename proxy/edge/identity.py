@@ -30,6 +30,15 @@ class Client:
         return self.assistants is None or assistant in self.assistants
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The assistant that a request is for."""
+
+    assistant: str
+    by: str
+    """How it was found: header, key, model or default."""
+
+
 _ANYONE = Client(None, None)
 
 
@@ -64,21 +73,23 @@ class Identity:
                 return known
         return refusals.key_missing()
 
-    def assistant(self, headers: Mapping[str, str], client: Client, model: str | None) -> str | Refusal:
-        """The id of the assistant that the request is for."""
-        name = headers.get(self._header, "").strip() or self._unnamed(client, model)
+    def assistant(self, headers: Mapping[str, str], client: Client, model: str | None) -> Named | Refusal:
+        """The assistant that the request is for."""
+        name, by = headers.get(self._header, "").strip(), "header"
+        if not name:
+            name, by = self._unnamed(client, model)
         if not name:
             return refusals.assistant_required(self._header)
         if name not in self.assistants:
             return refusals.assistant_not_found(name)
         if not client.may_use(name):
             return refusals.assistant_forbidden(name, client.id or "")
-        return name
+        return Named(name, by)
 
-    def _unnamed(self, client: Client, model: str | None) -> str | None:
+    def _unnamed(self, client: Client, model: str | None) -> tuple[str, str]:
         if client.assistants is not None and len(client.assistants) == 1:
-            return next(iter(client.assistants))
-        return model if model in self.assistants else self._default
+            return next(iter(client.assistants)), "key"
+        return (model, "model") if model is not None and model in self.assistants else (self._default or "", "default")
 
 
 def _host(origin: str) -> str:

@@ -63,7 +63,8 @@ async def _deliver(exchange: Exchange, served: Served, pulse: Pulse | None, dead
         accepted.reply.close()
         exchange.served = conclude(served, broke, exchange.trail, exchange.ports)
         exchange.outcome = _outcome(broke, served)
-        exchange.usage = accepted.stream.reader.usage if accepted.stream else accepted.usage
+        told = accepted.stream.reader if accepted.stream else accepted
+        exchange.usage, exchange.served_model = told.usage, told.model and told.model[:128]
         if not accepted.complete:
             exchange.trail.waited += clock() - began
 

@@ -18,7 +18,7 @@ from aiohttp import HttpVersion11, hdrs, web
 from multidict import CIMultiDict
 
 from proxy.edge import asked, refusals
-from proxy.edge.exchange import Exchange
+from proxy.edge.exchange import Exchange, Serving
 from proxy.edge.identity import Client, Identity
 from proxy.edge.journey import travel
 from proxy.edge.refusals import Refusal
@@ -67,13 +67,14 @@ class Edge:
         bounds: Bounds,
         sinks: Sinks,
         serving: Counter[str],
+        replica: str,
         new_id: Callable[[], str],
         unix: Callable[[], float],
     ) -> None:
-        """`serving` counts what is in flight, by assistant."""
+        """`serving` counts what is in flight, by assistant; `replica` names this process."""
         self._identity, self._bindings, self._ports = identity, bindings, ports
         self._bounds, self._sinks, self._new_id, self._unix = bounds, sinks, new_id, unix
-        self._serving = serving
+        self._serving, self._who = serving, Serving(replica, bindings.revision)
         self._buffered = 0
         self._exchanges: set[Exchange] = set()
         self.idle = asyncio.Event()
@@ -92,7 +93,7 @@ class Edge:
             return web.Response(text="ok\n")
         if request.path == "/readyz":
             return web.Response(status=503 if self.draining else 200, text="draining\n" if self.draining else "ready\n")
-        exchange = Exchange(request, self._new_id(), self._ports, self._unix())
+        exchange = Exchange(request, self._new_id(), self._ports, self._unix(), self._who)
         self._exchanges.add(exchange)
         self.idle.clear()
         try:
@@ -135,7 +136,7 @@ class Edge:
 
     def malformed(self, request: web.BaseRequest, too_large: bool) -> web.Response:
         """The answer to what is no HTTP. It is counted and told like every other, without a word of what was sent."""
-        exchange = Exchange(request, self._new_id(), self._ports, self._unix())
+        exchange = Exchange(request, self._new_id(), self._ports, self._unix(), self._who)
         refusal = exchange.refusal = refusals.malformed(too_large)
         exchange.outcome, exchange.caller.status = "rejected", refusal.status
         headers = CIMultiDict((*_JSON, *exchange.headers()))
@@ -184,10 +185,11 @@ class Edge:
         request = exchange.request
         model = document.get("model")
         exchange.asked_model = model = model if isinstance(model, str) else None
-        assistant = self._identity.assistant(request.headers, client, model)
-        if isinstance(assistant, Refusal):
-            return assistant
-        exchange.assistant = assistant
+        named = self._identity.assistant(request.headers, client, model)
+        if isinstance(named, Refusal):
+            return named
+        exchange.assistant, exchange.identified_by = named.assistant, named.by
+        assistant = named.assistant
         route = self._bindings.routes[assistant]
         chain = route.chain(endpoint)
         if chain is None:

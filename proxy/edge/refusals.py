@@ -226,7 +226,7 @@ def _retry_headers(soonest: float | None, now: float, unix: float) -> Headers:
 def _rate_limited(step: Step) -> bool:
     if isinstance(step, Attempted):
         return step.outcome == "rate_limited"
-    return step.reason == "parked" and step.fault == "rate_limited"
+    return step.reason == "parked" and step.breaker is not None and step.breaker.fault == "rate_limited"
 
 
 def _line(step: Step, now: float) -> str:
@@ -238,8 +238,10 @@ def _line(step: Step, now: float) -> str:
 
 
 def _skip(step: Skipped, now: float) -> str:
-    why = f" ({step.detail})" if step.detail else ""
-    when = f", free in {max(0.0, step.until - now):.0f} s" if step.until is not None else ""
+    seen = step.breaker if step.denied else None
+    notes = [*step.missing, *([seen.reason] if seen and seen.reason else [])]
+    why = f" ({', '.join(notes)})" if notes else ""
+    when = f", free in {max(0.0, seen.until - now):.0f} s" if seen and seen.until is not None else ""
     return f"{step.reason}{why}{when}"
 
 

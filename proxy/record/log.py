@@ -19,7 +19,8 @@ from typing import IO, Any
 import orjson
 
 from proxy.breaker.state import Moved
-from proxy.routing.decision import Attempted, Decision, Step, reason
+from proxy.record.document import document
+from proxy.routing.decision import Decision, reason
 
 _QUEUE = 10_000
 """Lines."""
@@ -30,8 +31,8 @@ _GATHER = 0.05
 class Log:
     """Writes lines to `stream`; `human` chooses plain words over JSON."""
 
-    def __init__(self, stream: IO[str], *, human: bool, unix: Callable[[], float], clock: Callable[[], float]) -> None:
-        self._stream, self._human, self._unix, self._clock = stream, human, unix, clock
+    def __init__(self, stream: IO[str], *, human: bool, unix: Callable[[], float]) -> None:
+        self._stream, self._human, self._unix = stream, human, unix
         self._lines: deque[Callable[[], str]] = deque()
         self._dropped = 0
         self._wake = threading.Event()
@@ -42,8 +43,7 @@ class Log:
 
     def decision(self, decision: Decision) -> None:
         """A request is finished."""
-        now = self._clock()
-        self._put(lambda: self._told(decision, now))
+        self._put(lambda: self._told(decision))
 
     def moved(self, target: str, move: Moved) -> None:
         """A breaker changed its word. `target` holds no credential, only its digest, which is left out."""
@@ -110,75 +110,26 @@ class Log:
             return f"{_time(at)} {what} {said}".rstrip() + "\n"
         return orjson.dumps({"at": _stamp(at), "event": what, **facts}).decode() + "\n"
 
-    def _told(self, decision: Decision, now: float) -> str:
-        return _human(decision, now) if self._human else orjson.dumps(_facts(decision, now)).decode() + "\n"
+    def _told(self, decision: Decision) -> str:
+        return _human(decision) if self._human else orjson.dumps(_told_of(decision)).decode() + "\n"
 
 
-def _human(decision: Decision, now: float) -> str:
+def _human(decision: Decision) -> str:
     served = decision.served
     by = f"{served.tier} {served.source}/{served.model}" if served else decision.refusal or "none"
-    why = reason(decision.steps, now)
+    why = reason(decision.steps)
     return (
         f"{_time(decision.at)} {decision.code} {decision.assistant or '-'} {decision.endpoint} {decision.outcome} "
         f"by {by} in {decision.duration * 1000:.0f} ms{' because ' + why if why else ''} {decision.request_id}\n"
     )
 
 
-def _facts(decision: Decision, now: float) -> dict[str, Any]:
-    served, usage = decision.served, decision.usage
-    facts: dict[str, Any] = {
-        "at": _stamp(decision.at),
-        "event": "request",
-        "request_id": decision.request_id,
-        "caller_request_id": (decision.caller_request_id or "")[:128] or None,
-        "client": decision.client,
-        "assistant": decision.assistant,
-        "endpoint": decision.endpoint,
-        "stream": decision.stream,
-        "outcome": decision.outcome,
-        "code": decision.code,
-        "refusal": decision.refusal,
-        "tier": served.tier if served else None,
-        "source": served.source if served else None,
-        "model": served.model if served else None,
-        "reason": reason(decision.steps, now) or None,
-        "duration_ms": _ms(decision.duration),
-        "first_byte_ms": None if decision.first_byte is None else _ms(decision.first_byte),
-        "overhead_ms": _ms(max(0.0, decision.duration - decision.waited)),
-        "body_in": decision.body_in,
-        "body_out": decision.body_out,
-        "usage": None if usage is None else {"input": usage.input, "output": usage.output},
-        "steps": [_step(step) for step in decision.steps],
-    }
-    return {key: value for key, value in facts.items() if value is not None}
-
-
-def _step(step: Step) -> dict[str, Any]:
-    where: dict[str, Any] = {"tier": step.tier, "source": step.source, "model": step.model}
-    if not isinstance(step, Attempted):
-        facts: dict[str, Any] = {
-            "skipped": step.reason,
-            "detail": step.detail,
-            "tripped_by": list(step.tripped_by),
-            "local": step.local,
-        }
-    else:
-        facts = {
-            "outcome": step.outcome,
-            "detail": step.detail,
-            "heard": step.heard,
-            "status": step.status,
-            "ms": _ms(step.ended - step.started),
-            "billed": step.billed,
-            "probe": step.probe,
-            "retried": step.retried or None,
-            "upstream_id": step.upstream_id,
-        }
-    return where | {key: value for key, value in facts.items() if value}
-
-
-def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 3)
+def _told_of(decision: Decision) -> dict[str, Any]:
+    """The record, without what is not there."""
+    facts = document(decision)
+    steps = [{key: value for key, value in step.items() if value is not None} for step in facts.pop("steps")]
+    told = {key: value for key, value in facts.items() if value is not None}
+    return told | {"at": _stamp(decision.at), "event": "request", "steps": steps}
 
 
 def _stamp(at: float) -> str:
@@ -208,8 +159,8 @@ class _Libraries(logging.Handler):
         self._log.event("library", logger=record.name, level=record.levelname.lower(), **facts)
 
 
-def to_stderr(unix: Callable[[], float], clock: Callable[[], float]) -> Log:
+def to_stderr(unix: Callable[[], float]) -> Log:
     """The log of a running replica, and of the libraries in it."""
-    log = Log(sys.stderr, human=sys.stderr.isatty(), unix=unix, clock=clock)
+    log = Log(sys.stderr, human=sys.stderr.isatty(), unix=unix)
     logging.getLogger().addHandler(_Libraries(log))
     return log

@@ -20,11 +20,11 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 import proxy
-from proxy.breaker.keeper import Guard
 from proxy.breaker.linked import LinkStatus
+from proxy.breaker.permit import Guard
 from proxy.breaker.state import Moved, View, Word
 from proxy.routing.bindings import Bindings, Route, Tier
-from proxy.routing.decision import Attempted, Decision, Skipped, Step
+from proxy.routing.decision import Attempted, Decision, Skipped, Step, word
 from proxy.terms import CHAT, EMBEDDINGS
 
 _LONG = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
@@ -187,9 +187,9 @@ class Metrics:
             self._step(a, prefix + step.tier, step)
         for before, after in pairwise(decision.steps):
             if not (isinstance(after, Attempted) and after.probe == "early"):
-                self._fallbacks(a, prefix + before.tier, prefix + after.tier, _word(before)).inc()
+                self._fallbacks(a, prefix + before.tier, prefix + after.tier, word(before)).inc()
         if decision.outcome == "exhausted":
-            self._exhausted(a, _word(decision.steps[-1])).inc()
+            self._exhausted(a, word(decision.steps[-1])).inc()
         if decision.served is not None and decision.usage is not None:
             usage = decision.usage
             counts = {"input": usage.input, "output": usage.output, "cache_read": usage.cache_read}
@@ -223,10 +223,6 @@ class Metrics:
             self._succeeded(a, t).set(now)
         elif step.outcome not in _NO_FAILURE:
             self._failed(a, t).set(now)
-
-
-def _word(step: Step) -> str:
-    return step.outcome if isinstance(step, Attempted) else step.reason
 
 
 def _prefix(endpoint: str) -> str:
@@ -286,8 +282,8 @@ class _Live(Collector):
                 info.add_metric([name, label, binding.source, binding.model, binding.kind], 1)
                 # One tier has a breaker per endpoint; the worst of them is the tier's.
                 view = max((self._look(guard) for guard in tier.guards.values()), key=_severity)
-                for word in Word:
-                    state.add_metric([name, label, word.value], float(word is view.word))
+                for each in Word:
+                    state.add_metric([name, label, each.value], float(each is view.word))
                 known = targets.get((binding.source, binding.model))
                 targets[binding.source, binding.model] = view if known is None else max(known, view, key=_severity)
         for (source, model), view in targets.items():

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from proxy.breaker.keeper import Guard
+from proxy.breaker.permit import Guard
 from proxy.breaker.state import Policy
 from proxy.config import schema
 from proxy.terms import ENDPOINTS, Binding, Endpoint
@@ -58,6 +58,8 @@ class Bindings:
     """Every assistant's route."""
 
     routes: Mapping[str, Route]
+    revision: str
+    """Names the configuration that they were made of."""
 
     def guards(self) -> Iterator[Guard]:
         """Those of every tier and endpoint."""
@@ -67,9 +69,9 @@ class Bindings:
                     yield from tier.guards.values()
 
 
-def bind(config: schema.Config, identify: Callable[[str], str]) -> Bindings:
+def bind(config: schema.Config, revision: str, identify: Callable[[str], str]) -> Bindings:
     """The table of a checked configuration. `identify` turns a secret into a name that does not give it away."""
-    return Bindings({name: _route(config, name, identify) for name in config.assistants})
+    return Bindings({name: _route(config, name, identify) for name in config.assistants}, revision)
 
 
 def _route(config: schema.Config, name: str, identify: Callable[[str], str]) -> Route:

@@ -1,8 +1,9 @@
 """The story of one request, as frozen facts: every tier skipped or attempted, in order, and how it ended.
 
-1. Headers, metrics and the log line are all made from these facts; none of them keeps a version of its own.
+1. Headers, metrics, log line, record and story are all made from these facts; none of them keeps a version of its own.
 2. Nothing of a prompt, an answer or a credential is ever a fact here.
-3. Times are seconds on the walk's clock; `at` is the one Unix time.
+3. Times are seconds on the walk's clock; `at` is the one Unix time, and `started` the same moment on that clock.
+4. Facts are numbers, words and ids, so that a journal can keep them as JSON and make the same Decision of it again.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from proxy.breaker.state import CLOSED, View
 from proxy.terms import Usage
 
 
@@ -22,17 +24,16 @@ class Skipped:
     model: str
     reason: str
     """A breaker's word, or unbound, unsupported, too_small_context, deadline."""
-    detail: str = ""
-    """Why the breaker says so: a terms.Diagnosis.detail, or `operator`."""
-    since: float | None = None
-    until: float | None = None
-    """When the tier may be tried again; None when only an operator can tell, or nothing is known."""
-    tripped_by: tuple[str, ...] = ()
-    """Ids of the requests whose failures led to it."""
-    fault: str = ""
-    """With a latch: what it was set for: rate_limited, quota, auth, …"""
-    local: bool = False
-    """The breaker's word is this replica's own, where a shared one was asked for."""
+    at: float
+    breaker: View | None = None
+    """What its breaker said then; None for a place without a binding."""
+    missing: tuple[str, ...] = ()
+    """With unsupported: what the request needs and the binding does not declare."""
+
+    @property
+    def denied(self) -> bool:
+        """Its breaker kept it from being tried."""
+        return self.breaker is not None and self.reason == self.breaker.word.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,8 @@ class Attempted:
     upstream_id: str | None = None
     retry_after: float | None = None
     """Seconds, as the upstream asked."""
+    breaker: View = CLOSED
+    """What its breaker said when it let the request through."""
 
 
 Step = Skipped | Attempted
@@ -73,14 +76,23 @@ class Decision:
 
     request_id: str
     caller_request_id: str | None
+    """What the caller called its request, cut to 128 characters."""
     at: float
     """Unix time of arrival."""
+    started: float
+    replica: str
+    revision: str
+    """Of the configuration that the request met, from its start to its end."""
     client: str | None
     assistant: str | None
+    identified_by: str | None
+    """How the assistant was found: header, key, model or default."""
     endpoint: str
     stream: bool
     steps: tuple[Step, ...]
     served: Attempted | None
+    served_model: str | None
+    """The model that the upstream says it was, cut to 128 characters."""
     outcome: str
     """success, fallback_success, client_error, exhausted, rejected, cancelled or stream_broken."""
     code: int
@@ -102,26 +114,38 @@ class Decision:
         """How many tiers were tried."""
         return sum(isinstance(step, Attempted) for step in self.steps)
 
+    def unix(self, moment: float) -> float:
+        """A moment of the walk's clock, as Unix time."""
+        return self.at + moment - self.started
 
-def reason(steps: Sequence[Step], now: float) -> str:
+
+def word(step: Step) -> str:
+    """What became of a tier, in one word."""
+    return step.outcome if isinstance(step, Attempted) else step.reason
+
+
+def reason(steps: Sequence[Step]) -> str:
     """Why no earlier tier served, for `x-homeport-reason`: `primary=open(connect_error,retry_in=42s)`.
 
-    Tokens only, no upstream text; a chain is at most a few tiers, so this is short.
+    Tokens only, no upstream text; a chain is at most a few tiers, so this is short. `retry_in` counts from the moment
+    that the tier was skipped.
     """
-    return " ".join(_say(step, now) for step in steps if not (isinstance(step, Attempted) and step.outcome == "served"))
+    return " ".join(_say(step) for step in steps if not (isinstance(step, Attempted) and step.outcome == "served"))
 
 
-def _say(step: Step, now: float) -> str:
+def _say(step: Step) -> str:
     if isinstance(step, Attempted):
         word = "timeout" if step.outcome == "slow" or step.outcome.startswith("timeout_") else step.outcome
-        return f"{step.tier}={word}({step.detail},{_seconds(step.ended - step.started)})"
-    notes = [step.detail] if step.detail else []
-    if step.until is not None:
-        notes.append(f"retry_in={max(0, round(step.until - now))}s")
-    if step.local:
-        notes.append("state=local")
+        return f"{step.tier}={word}({step.detail},{lasted(step.ended - step.started)})"
+    notes = list(step.missing)
+    if step.breaker is not None and step.denied:
+        seen = step.breaker
+        notes += [seen.reason] if seen.reason else []
+        notes += [] if seen.until is None else [f"retry_in={max(0, round(seen.until - step.at))}s"]
+        notes += ["state=local"] if seen.local else []
     return f"{step.tier}={step.reason}({','.join(notes)})" if notes else f"{step.tier}={step.reason}"
 
 
-def _seconds(duration: float) -> str:
+def lasted(duration: float) -> str:
+    """Seconds in a few letters: `340ms`, `2.1s`, `20s`."""
     return f"{duration:.0f}s" if duration >= 10 else f"{duration:.1f}s" if duration >= 1 else f"{duration * 1000:.0f}ms"

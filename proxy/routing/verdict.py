@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
 
-from proxy.breaker.keeper import Verdict
+from proxy.breaker.permit import Verdict
 from proxy.breaker.state import Hears
 from proxy.terms import Abandoned, Accepted, Cause, Diagnosis, Failed, Interrupted, Outcome, Rejected
 

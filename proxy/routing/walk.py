@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
-from proxy.breaker.keeper import Guard, Keeper, Permit, Verdict
 from proxy.breaker.link import ASK_LIMIT
+from proxy.breaker.permit import Guard, Permit, Verdict
 from proxy.breaker.state import Hears, View, Word
 from proxy.routing.bindings import Chain, Tier
 from proxy.routing.decision import Attempted, Skipped, Step
@@ -35,11 +36,31 @@ from proxy.terms import (
 Send = Callable[[Question, Binding, Limits, Progress], Awaitable[Outcome]]
 
 
+class Breakers(Protocol):
+    """What the walk asks and tells of the tiers' health: a keeper, or a rehearsal that only says what would be."""
+
+    async def admit(self, guard: Guard, request_id: str, *, early: bool, patience: float) -> Permit | View:
+        """May one request be sent? If not: the view that denies it."""
+        ...
+
+    def settle(self, permit: Permit, verdict: Verdict) -> None:
+        """The attempt has reached its commit point or its end. Exactly once for each permit."""
+        ...
+
+    def report_end(self, permit: Permit, verdict: Verdict) -> None:
+        """How an answer ended that was settled as good when it had only begun."""
+        ...
+
+    def look(self, guard: Guard) -> View:
+        """What people are shown."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """What the walk is given of the world."""
 
-    breakers: Keeper
+    breakers: Breakers
     send: Send
     clock: Callable[[], float]
 
@@ -94,16 +115,16 @@ async def walk(question: Question, chain: Chain, deadline: Deadline, trail: Trai
     """Try the tiers in order until one serves; never raises for anything an upstream does."""
     journey = _Journey(question, chain, deadline, trail, ports)
     if chain.cleared:
-        trail.steps.append(Skipped("primary", "none", "none", "unbound"))
+        trail.steps.append(Skipped("primary", "none", "none", "unbound", ports.clock()))
     refused: list[tuple[int, View]] = []
     for place, tier in enumerate(chain.tiers):
         if unfit := journey.unfit(place, tier):
-            trail.steps.append(Skipped(tier.name, tier.binding.source, tier.binding.model, unfit))
+            trail.steps.append(unfit)
             continue
         admitted = await journey.admit(tier)
         if isinstance(admitted, View):
             refused.append((place, admitted))
-            trail.steps.append(_denied(tier, admitted))
+            trail.steps.append(_skipped(tier, admitted.word.value, ports.clock(), admitted))
             continue
         end = await journey.attempt(place, admitted)
         if end is not None:
@@ -150,17 +171,23 @@ class _Journey:
     def time_left(self) -> float:
         return self.deadline.until - self.ports.clock()
 
-    def unfit(self, place: int, tier: Tier) -> str | None:
+    def unfit(self, place: int, tier: Tier) -> Skipped | None:
         """Why this tier cannot take this request, whatever its health; None if it can."""
+        why, missing = self._unfit(place, tier)
+        if why is None:
+            return None
+        return _skipped(tier, why, self.ports.clock(), self.ports.breakers.look(self.guard(tier)), missing)
+
+    def _unfit(self, place: int, tier: Tier) -> tuple[str | None, frozenset[str]]:
         binding, deadline = tier.binding, self.deadline
         if self._outgrown is not None and (binding.context or 0) <= self._outgrown:
-            return "too_small_context"
-        if binding.supports is not None and not self.question.needs <= binding.supports:
-            return "unsupported"
+            return "too_small_context", frozenset()
+        if binding.supports is not None and (missing := self.question.needs - binding.supports):
+            return "unsupported", missing
         # Well below a tenth: that is what the tier before leaves, less the moment that its end took.
         if place and self.time_left() < min(2.0, deadline.first_byte, deadline.total / 20):
-            return "deadline"
-        return None
+            return "deadline", frozenset()
+        return None, frozenset()
 
     def limits(self, place: int) -> Limits:
         """All the time that is left, less a reserve for the tiers after this one."""
@@ -233,19 +260,8 @@ def conclude(served: Served, broke: Interrupted | Abandoned | None, trail: Trail
     return ended
 
 
-def _denied(tier: Tier, seen: View) -> Skipped:
-    return Skipped(
-        tier.name,
-        tier.binding.source,
-        tier.binding.model,
-        seen.word.value,
-        seen.reason,
-        seen.since,
-        seen.until,
-        seen.tripped_by,
-        seen.fault,
-        seen.local,
-    )
+def _skipped(tier: Tier, why: str, now: float, seen: View, missing: frozenset[str] = frozenset()) -> Skipped:
+    return Skipped(tier.name, tier.binding.source, tier.binding.model, why, now, seen, tuple(sorted(missing)))
 
 
 def _attempted(
@@ -261,6 +277,7 @@ def _attempted(
         started=progress.started,
         ended=now,
         billed=_billed(outcome, progress),
+        breaker=permit.seen,
         probe=None if permit.kind == "closed" else permit.kind,
         status=progress.status,
         connected=progress.connected,

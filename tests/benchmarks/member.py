@@ -20,8 +20,9 @@ from typing import Any
 
 import uvloop
 
-from proxy.breaker.keeper import Guard, Keeper, Permit, Verdict
+from proxy.breaker.keeper import Keeper
 from proxy.breaker.link import Link
+from proxy.breaker.permit import Guard, Permit, Verdict
 from proxy.breaker.redis_store import RedisStore
 from proxy.breaker.state import Act, Hears, Moved, Operate, Policy, State, Word
 

@@ -113,8 +113,8 @@ async def test_the_upstreams_id_of_a_refusal_is_passed_on(stage: Stage) -> None:
     stage.first.mood = moods.status(400)
     seen = await ask(stage.replica, "policy")
     story = await stage.story(seen)
-    assert seen.headers["x-homeport-upstream-request-id"] == story["steps"][0]["upstream_id"]
-    assert seen.request_id != story["steps"][0]["upstream_id"]
+    assert seen.headers["x-homeport-upstream-request-id"] == story["steps"][0]["upstream_request_id"]
+    assert seen.request_id != story["steps"][0]["upstream_request_id"]
 
 
 @FORMS
@@ -162,7 +162,7 @@ async def test_too_long_a_request_goes_only_to_a_larger_window(stage: Stage, str
     assert (seen.status, seen.headers["x-homeport-tier"]) == (200, "fallback-2")
     assert seen.headers["x-homeport-attempts"] == "2"
     first, second, _ = (await stage.story(seen))["steps"]
-    assert (first["outcome"], first["heard"], second["skipped"]) == ("context_length", "neutral", "too_small_context")
+    assert (first["outcome"], first["heard"], second["reason"]) == ("context_length", "neutral", "too_small_context")
     assert stage.second.by_path[CHAT] == before
     seen = await ask(stage.replica, "no-window", stream=stream)
     assert (seen.status, seen.body) == (400, _body(stage.first.mood))
@@ -206,7 +206,7 @@ async def test_an_open_chain_says_when_it_opens(stage: Stage) -> None:
     assert 10 <= int(seen.headers["retry-after"]) <= 15
     assert seen.headers["x-homeport-attempts"] == "0"
     steps = (await stage.story(seen))["steps"]
-    assert [len(step["tripped_by"]) for step in steps] == [3, 3]
+    assert [len(step["breaker"]["tripped_by"]) for step in steps] == [3, 3]
     assert (stage.first.by_path[CHAT], stage.second.by_path[CHAT]) == before
 
 

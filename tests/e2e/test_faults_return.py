@@ -71,7 +71,7 @@ async def test_a_dead_tier_costs_three_requests_and_comes_home_by_one(stage: Sta
     assert seen.headers["x-homeport-reason"].startswith("primary=open(http_500,retry_in=")
     (step, _) = (await stage.story(seen))["steps"]
     failed = [line["request_id"] for line in stage.replica.requests() if line["assistant"] == "tripped"][:3]
-    assert step["tripped_by"] == failed
+    assert step["breaker"]["tripped_by"] == failed
 
     # Health is the source's: whoever shares it is spared as well, and who has a breaker of its own is not.
     assert await tiers(stage, "twin", 2) == ["fallback-1"] * 2

@@ -212,7 +212,7 @@ async def test_a_fault_of_our_own_tells_its_place_and_no_words() -> None:
     config = load.parse(text, "test", {}, Path())
     assert isinstance(config, Config), config
     written = io.StringIO()
-    log = Log(written, human=False, unix=time.time, clock=time.monotonic)
+    log = Log(written, human=False, unix=time.time)
 
     async def send(question: Question, binding: Binding, limits: Limits, progress: Progress) -> Outcome:
         raise LookupError(f"no {_PROMPT} in {question.body!r} for {_API_KEY}")
@@ -220,11 +220,12 @@ async def test_a_fault_of_our_own_tells_its_place_and_no_words() -> None:
     keeper = Keeper(time.monotonic, lambda: "token", lambda: 0.5, log.moved)
     edge = Edge(
         Identity(config),
-        bind(config, lambda secret: hashlib.sha256(secret.encode()).hexdigest()),
+        bind(config, "1", lambda secret: hashlib.sha256(secret.encode()).hexdigest()),
         Ports(keeper, send, time.monotonic),
         Bounds(1024 * 1024, 10, 1024 * 1024),
         Sinks(log.decision, log.failed),
         Counter(),
+        "replica",
         lambda: "req_1",
         time.time,
     )

@@ -271,7 +271,7 @@ async def test_the_request_id_is_ours(bot: Bot, first: Simulator) -> None:
         answer = await ask(replica, post(body, fields=f"{BOT}x-request-id: callers-own\r\n"))
         (request_id,) = answer.all("x-request-id")
         line = await replica.line("request", request_id=request_id)
-        upstream_id = line["steps"][0]["upstream_id"]
+        upstream_id = line["steps"][0]["upstream_request_id"]
         assert answer.all("x-homeport-upstream-request-id") == [upstream_id]
         assert first.requests[-1].header("x-request-id") is None
         seen |= {request_id, upstream_id}

@@ -16,8 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel
 
 from proxy import cli
-from proxy.breaker.keeper import Guard
 from proxy.breaker.linked import LinkStatus
+from proxy.breaker.permit import Guard
 from proxy.breaker.redis_scripts import ACL
 from proxy.breaker.redis_store import WORDS
 from proxy.breaker.state import Moved, View, Word
@@ -27,6 +27,7 @@ from proxy.routing.bindings import Bindings, bind
 from proxy.routing.decision import Attempted, Decision, Skipped
 from proxy.routing.verdict import ATTEMPT_LABELS
 from proxy.terms import ENDPOINTS, Cause, Usage
+from tests.unit.record.decisions import decision
 
 _ROOT = Path(__file__).parents[2]
 _SOURCES = sorted((_ROOT / "proxy").rglob("*.py"))
@@ -114,6 +115,7 @@ _SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
     "`assistants.<id>.timeouts`": (schema.Timeouts,),
     "`breaker`": (schema.OwnBreaker, schema.Breaker),
     "`limits`": (schema.Limits,),
+    "`decisions`": (schema.Decisions,),
 }
 """Each section with a table, and the parts of the configuration whose fields it tells of."""
 
@@ -207,45 +209,26 @@ def _look(_: Guard) -> View:
 
 def _decisions() -> Iterator[Decision]:
     """Requests that between them make a sample of every metric."""
-    skipped = Skipped("primary", "s", "m", "half_open")
+    skipped = Skipped("primary", "s", "m", "half_open", 0.0, View(Word.HALF_OPEN))
     cut = Attempted(
         "primary", "s", "m", "stream_broken", "idle", "bad", 0.0, 1.0, "yes", "half_open", 200, 0.1, 0.2, 0.3
     )
     served = Attempted("fallback-1", "s", "n", "served", "", "good", 1.0, 2.0, "yes", None, 200, 1.1, 1.2, 1.3)
     for steps, outcome in (((skipped, served), "fallback_success"), ((cut, served), "exhausted")):
-        yield Decision(
-            request_id="req_1",
-            caller_request_id=None,
-            at=0.0,
-            client=None,
-            assistant="bot",
-            endpoint="chat_completions",
-            stream=True,
-            steps=steps,
-            served=served,
-            outcome=outcome,
-            code=200,
-            refusal=None,
-            duration=1.0,
-            first_byte=0.1,
-            waited=0.5,
-            body_in=10,
-            body_out=20,
-            usage=Usage(1, 2, 3),
-        )
+        yield decision(stream=True, steps=steps, served=served, outcome=outcome, first_byte=0.1, usage=Usage(1, 2, 3))
 
 
 def _exported() -> dict[str, tuple[str, set[str]]]:
     """Every metric that is exported: type and labels by name."""
     config = load.parse(_CONFIG, "test", {}, Path())
     assert isinstance(config, schema.Config), config
-    bindings: Bindings = bind(config, lambda secret: "digest")
+    bindings: Bindings = bind(config, "1", lambda secret: "digest")
     link = LinkStatus(True, 1.0, "", 1.0, "a", 2, 3, 4, 5.0)
     metrics = Metrics(bindings, _look, lambda at: at, {"bot": 1}, lambda: link)
     metrics.store_operation("sync", 0.1, "timeout")
     metrics.propagated(0.1)
-    for decision in _decisions():
-        metrics.ended(decision)
+    for each in _decisions():
+        metrics.ended(each)
     target = next(iter(bindings.routes["bot"].own.tiers[0].guards.values())).target
     metrics.moved(target, Moved(Word.CLOSED, Word.OPEN, "failures"))
     exported = {}

@@ -84,7 +84,7 @@ async def test_what_one_replica_has_met_spares_the_others(fleet: Fleet) -> None:
     tripped_by = tripping()
     for replica in fleet.replicas[1:]:
         line = await replica.line("request", assistant="told")
-        assert line["steps"][0]["tripped_by"] == tripped_by[:THRESHOLD]
+        assert line["steps"][0]["breaker"]["tripped_by"] == tripped_by[:THRESHOLD]
         delays = (await fleet.status(replica))["store"]["propagation_seconds"]
         assert delays["count"] > 0
         assert delays["p99"] < _PUSHED
@@ -224,7 +224,7 @@ async def test_replicas_start_and_serve_without_redis_and_link_when_it_comes(
         answer = await fleet.ask(first, "bot")
         assert _spared(answer, local=True)
         (line,) = await fleet.lines([answer])
-        assert line["steps"][0]["local"] is True
+        assert line["steps"][0]["breaker"]["local"] is True
         assert (await fleet.seen(first, "bot")).local
         assert (await fleet.status(first))["store"]["decides"] == "each replica alone"
         assert (await first.metrics())["homeport_redis_up"] == 0

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from proxy.breaker import machine
-from proxy.breaker.keeper import Guard, Keeper, Permit, Verdict
+from proxy.breaker.keeper import Keeper
 from proxy.breaker.link import ASK_LIMIT, Link
+from proxy.breaker.permit import Guard, Permit, Verdict
 from proxy.breaker.state import Hears, Moved, Policy, View
 from proxy.breaker.store import Push, Snapshot, Store, Stored, StoreError, Swapped
 from tests.integration.store_model import StoreModel

@@ -11,7 +11,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from proxy.breaker import machine
-from proxy.breaker.keeper import Permit, Verdict
+from proxy.breaker.permit import Permit, Verdict
 from proxy.breaker.state import Act, Hears, Operate, Word
 from tests.integration.store_model import Data
 from tests.property.fleet import POLICY, Replica, World

@@ -6,7 +6,8 @@ import itertools
 
 import pytest
 
-from proxy.breaker.keeper import Guard, Keeper, Permit, Verdict
+from proxy.breaker.keeper import Keeper
+from proxy.breaker.permit import Guard, Permit, Verdict
 from proxy.breaker.state import Act, Hears, Moved, Operate, Policy, View, Word
 
 _POLICY = Policy()
@@ -89,7 +90,9 @@ async def test_an_invalid_key_stops_all_its_targets() -> None:
     assert isinstance(denied, View)
     assert (denied.word, denied.reason) == (Word.DISABLED, "invalid_api_key")
     assert bench.keeper.look(_CHAT).word is Word.DISABLED
-    assert bench.moves == [("x|key", Moved(Word.CLOSED, Word.DISABLED, "auth"))]
+    ((target, move),) = bench.moves
+    assert (target, move.before, move.after, move.cause) == ("x|key", Word.CLOSED, Word.DISABLED, "auth")
+    assert move.seen.tripped_by == ("req_0",)
     await bench.keeper.operate("x|key", _POLICY, Operate(Act.RESET))
     assert (await bench.permit(_OTHER)).kind == "closed"
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from pydantic import ValidationError
 
+import proxy
 from proxy import terms
 from proxy.config import load
 from proxy.config.addresses import Address
@@ -174,3 +179,28 @@ def test_other_stores_are_refused(store: str) -> None:
     read = load.parse(f"version: 1\nstore: {store}", "f", {}, Path("/base"))
     assert isinstance(read, tuple)
     assert "write it like redis://127.0.0.1:6379/0" in str(read[0])
+
+
+_FINGERPRINT = """
+import sys; from pathlib import Path; from proxy.config import load
+sys.stdout.write(load.parse(sys.argv[1], "test", {}, Path()).fingerprint)
+"""
+
+
+def _fingerprint(key: str, model: str, seed: str) -> str:
+    text = (
+        f"version: 1\nsources: {{s: {{kind: openai, api_key: {key}}}}}\nassistants: "
+        f"{{bot: {{primary: {{source: s, model: {model}, supports: [tools, images, json_schema]}}}}}}"
+    )
+    env = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(proxy.__file__).parents[1])}
+    return subprocess.run(
+        [sys.executable, "-c", _FINGERPRINT, text], env=env, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_a_fingerprint_names_what_is_configured() -> None:
+    """Equal in every process that serves the same, another for another configuration, and made without its secrets."""
+    first = _fingerprint("secret-1", "m", "1")
+    assert re.fullmatch("[0-9a-f]{12}", first)
+    assert _fingerprint("secret-2", "m", "2") == first
+    assert _fingerprint("secret-1", "n", "1") != first

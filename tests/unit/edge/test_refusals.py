@@ -12,8 +12,10 @@ from proxy.routing.decision import Attempted, Skipped, Step
 _NOW = 1000.0
 _LIMITED = Attempted("primary", "a", "m", "rate_limited", "http_429", "rate_limit", 990.0, 991.0, "no", status=429)
 _DOWN = Attempted("fallback-1", "b", "m", "network", "connect_error", "bad", 991.0, 992.0, "no")
-_PARKED = Skipped("fallback-1", "b", "m", "parked", "rate_limit_exceeded", 900.0, 1030.0, fault="rate_limited")
-_SPENT = Skipped("fallback-1", "b", "m", "parked", "insufficient_quota", 900.0, 1030.0, fault="quota")
+_LIMIT = View(Word.PARKED, "rate_limit_exceeded", 900.0, 1030.0, fault="rate_limited")
+_EMPTY = View(Word.PARKED, "insufficient_quota", 900.0, 1030.0, fault="quota")
+_PARKED = Skipped("fallback-1", "b", "m", "parked", 995.0, _LIMIT)
+_SPENT = Skipped("fallback-1", "b", "m", "parked", 995.0, _EMPTY)
 
 
 def _said(*steps: Step, until: float | None = 1030.0) -> Refusal:

@@ -8,57 +8,35 @@ import threading
 import orjson
 
 from proxy.record.log import Log
-from proxy.routing.decision import Attempted, Decision, Skipped
-
-_SERVED = Attempted("fallback-1", "second", "small", "served", "", "good", 10.0, 10.5, "yes", status=200)
-_DECISION = Decision(
-    request_id="req_1",
-    caller_request_id=None,
-    at=1_790_000_000.0,
-    client=None,
-    assistant="bot",
-    endpoint="chat_completions",
-    stream=False,
-    steps=(Skipped("primary", "first", "big", "open", "connect_error", 1.0, 22.0, ("req_0",)), _SERVED),
-    served=_SERVED,
-    outcome="fallback_success",
-    code=200,
-    refusal=None,
-    duration=0.512,
-    first_byte=0.51,
-    waited=0.5,
-    body_in=10,
-    body_out=20,
-    usage=None,
-)
+from tests.unit.record.decisions import decision
 
 
 def _log(stream: io.StringIO, *, human: bool) -> Log:
-    return Log(stream, human=human, unix=lambda: 1_790_000_000.0, clock=lambda: 12.0)
+    return Log(stream, human=human, unix=lambda: 1_790_000_000.0)
 
 
 def test_a_request_is_one_line_of_json() -> None:
     """Who was asked, what each tier said, who served, how long it took."""
     stream = io.StringIO()
     log = _log(stream, human=False)
-    log.decision(_DECISION)
+    log.decision(decision())
     log.close()
     (line,) = stream.getvalue().splitlines()
     told = orjson.loads(line)
-    assert told["reason"] == "primary=open(connect_error,retry_in=10s)"
+    assert told["reason"] == "primary=open(connect_error,retry_in=12s)"
     assert (told["tier"], told["outcome"], told["overhead_ms"]) == ("fallback-1", "fallback_success", 12.0)
-    assert told["steps"][0]["tripped_by"] == ["req_0"]
+    assert told["steps"][0]["breaker"]["tripped_by"] == ["req_0"]
 
 
 def test_on_a_terminal_it_is_plain_words() -> None:
     """One line that a person reads."""
     stream = io.StringIO()
     log = _log(stream, human=True)
-    log.decision(_DECISION)
+    log.decision(decision())
     log.close()
     told = stream.getvalue()
     assert "200 bot chat_completions fallback_success by fallback-1 second/small in 512 ms" in told
-    assert "because primary=open(connect_error,retry_in=10s) req_1" in told
+    assert "because primary=open(connect_error,retry_in=12s) req_1" in told
 
 
 def test_a_fault_of_ours_tells_its_place_and_not_its_text() -> None:

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from proxy.breaker.keeper import Guard, Keeper
+from proxy.breaker.keeper import Keeper
+from proxy.breaker.permit import Guard
 from proxy.breaker.state import Policy, Word
 from proxy.routing.bindings import Chain, Tier
 from proxy.routing.decision import Attempted, Skipped, reason
@@ -114,7 +115,7 @@ class Bench:
 
     @property
     def told(self) -> str:
-        return reason(self.trail.steps, self.now)
+        return reason(self.trail.steps)
 
 
 async def test_the_primary_serves() -> None:
@@ -147,7 +148,8 @@ async def test_an_open_tier_is_skipped_with_its_reason() -> None:
     assert bench.told == "primary=open(connect_error,retry_in=12s)"
     skipped = bench.trail.steps[0]
     assert isinstance(skipped, Skipped)
-    assert skipped.tripped_by == ("req_1", "req_2", "req_3")
+    assert skipped.breaker is not None
+    assert skipped.breaker.tripped_by == ("req_1", "req_2", "req_3")
 
 
 async def test_the_way_home() -> None:
@@ -205,7 +207,7 @@ async def test_what_a_tier_cannot_do_is_not_asked_of_it() -> None:
     bench = Bench(Binding("a", "openai", "m", supports=frozenset()), Binding("b", "openai", "m"))
     end = await bench.ask(needs=frozenset({"tools"}))
     assert isinstance(end, Served)
-    assert (bench.asked, bench.told) == (["b"], "primary=unsupported")
+    assert (bench.asked, bench.told) == (["b"], "primary=unsupported(tools)")
 
 
 async def test_a_cleared_primary_is_told() -> None:

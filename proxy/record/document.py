@@ -1,0 +1,123 @@
+"""A decision as the document that log lines, the operators' API and the shell show; and as the bytes a journal keeps.
+
+1. The document's shape is part of the API: docs/api.md lists its fields, all of them always there.
+2. Kept bytes are the facts themselves, so that another replica makes the same Decision of them; a fact that it does not
+   know, it leaves out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from pydantic import TypeAdapter
+
+from proxy.breaker.state import View
+from proxy.routing.decision import Attempted, Decision, Step, reason
+
+Unix = Callable[[float], float]
+
+_FACTS: TypeAdapter[Decision] = TypeAdapter(Decision)
+
+
+def kept(decision: Decision) -> bytes:
+    """The facts as one line of JSON."""
+    return orjson.dumps(decision)
+
+
+def read(line: bytes) -> Decision:
+    """What `kept` has made. Raises ValueError for anything else."""
+    return _FACTS.validate_json(line)
+
+
+def document(decision: Decision) -> dict[str, Any]:
+    """The record. Times are Unix seconds where they end in `at`, `since` or `until`, else milliseconds."""
+    served, usage = decision.served, decision.usage
+    return {
+        "request_id": decision.request_id,
+        "caller_request_id": decision.caller_request_id,
+        "at": decision.at,
+        "replica": decision.replica,
+        "revision": decision.revision,
+        "client": decision.client,
+        "assistant": decision.assistant,
+        "identified_by": decision.identified_by,
+        "endpoint": decision.endpoint,
+        "stream": decision.stream,
+        "outcome": decision.outcome,
+        "code": decision.code,
+        "refusal": decision.refusal,
+        "tier": served.tier if served else None,
+        "source": served.source if served else None,
+        "model": served.model if served else None,
+        "served_model": decision.served_model,
+        "reason": reason(decision.steps) or None,
+        "duration_ms": _ms(decision.duration),
+        "first_byte_ms": _ms(decision.first_byte),
+        "overhead_ms": _ms(max(0.0, decision.duration - decision.waited)),
+        "body_in": decision.body_in,
+        "body_out": decision.body_out,
+        "usage": None
+        if usage is None
+        else {
+            "input": usage.input,
+            "output": usage.output,
+            "cache_read": usage.cache_read,
+            "reasoning": usage.reasoning,
+        },
+        "steps": [step_document(step, decision.started, decision.unix) for step in decision.steps],
+    }
+
+
+def step_document(step: Step, started: float, unix: Unix) -> dict[str, Any]:
+    """One step of a record. `started` is the request's arrival; `unix` turns moments of its clock into Unix time."""
+    where = {"tier": step.tier, "source": step.source, "model": step.model}
+    if not isinstance(step, Attempted):
+        return where | {
+            "verdict": "skipped",
+            "reason": step.reason,
+            "missing": list(step.missing),
+            "at_ms": _ms(step.at - started),
+            "breaker": None if step.breaker is None else breaker_document(step.breaker, unix),
+        }
+
+    def since_arrival(moment: float | None) -> float | None:
+        return None if moment is None else _ms(moment - started)
+
+    return where | {
+        "verdict": "served" if step.outcome == "served" else "attempted",
+        "outcome": step.outcome,
+        "detail": step.detail,
+        "heard": step.heard,
+        "status": step.status,
+        "started_ms": since_arrival(step.started),
+        "connected_ms": since_arrival(step.connected),
+        "first_byte_ms": since_arrival(step.first_byte),
+        "first_token_ms": since_arrival(step.first_token),
+        "ended_ms": since_arrival(step.ended),
+        "reused": step.reused,
+        "retried": step.retried,
+        "billed": step.billed,
+        "probe": step.probe,
+        "upstream_request_id": step.upstream_id,
+        "retry_after_s": step.retry_after,
+        "breaker": breaker_document(step.breaker, unix),
+    }
+
+
+def breaker_document(seen: View, unix: Unix) -> dict[str, Any]:
+    """What a breaker said."""
+    return {
+        "state": seen.word.value,
+        "reason": seen.reason or None,
+        "since": None if seen.since is None else unix(seen.since),
+        "until": None if seen.until is None else unix(seen.until),
+        "tripped_by": list(seen.tripped_by),
+        "failures": seen.failures,
+        "local": seen.local,
+    }
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 3)
