@@ -34,8 +34,9 @@ from proxy.breaker.state import Moved
 from proxy.config import load, schema
 from proxy.config.addresses import Address
 from proxy.demo import tour
+from proxy.edge.exchange import Bounds, Serving
 from proxy.edge.identity import Identity
-from proxy.edge.openai import Bounds, Edge, Sinks
+from proxy.edge.openai import Edge, Sinks
 from proxy.edge.server import Server
 from proxy.providers.faults import override_row
 from proxy.record.log import Log
@@ -68,18 +69,15 @@ class Replica:
         for guard in bindings.guards():
             keeper.watch(guard)
         ports = Ports(keeper, self._upstreams.send, time.monotonic)
-        serving: Counter[str] = Counter()
+        asking: Counter[str] = Counter()
         began = time.time() - time.monotonic()
         status = self._link.status if self._link is not None else None
-        self._metrics = Metrics(bindings, keeper.look, lambda at: began + at, serving, status)
+        self._metrics = Metrics(bindings, keeper.look, lambda at: began + at, asking, status)
+        bounds = Bounds(config.limits.body, config.limits.in_flight, config.limits.buffered)
         self.edge = Edge(
-            Identity(config),
-            bindings,
-            ports,
-            Bounds(config.limits.body, config.limits.in_flight, config.limits.buffered),
+            Serving(boot, Identity(config), bindings, ports, bounds),
             Sinks(self._ended, log.failed),
-            serving,
-            boot,
+            asking,
             lambda: f"req_{boot}{next(count):06x}",
             time.time,
         )

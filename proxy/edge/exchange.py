@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from proxy.edge.identity import Identity
 from proxy.edge.refusals import Refusal, error_event
 from proxy.edge.relay import Caller, Pulse
 from proxy.providers.hops import hop_by_hop
+from proxy.routing.bindings import Bindings
 from proxy.routing.decision import Attempted, Decision, reason
 from proxy.routing.walk import Ports, Trail
 from proxy.terms import Endpoint, Headers, Usage
@@ -23,18 +25,34 @@ _NOT_DOWN = frozenset({"content-encoding", "content-length", "set-cookie", "x-re
 
 
 @dataclass(frozen=True, slots=True)
+class Bounds:
+    """What one replica takes on at once."""
+
+    body: int
+    """Bytes of one request."""
+    in_flight: int
+    buffered: int
+    """Bytes of all requests' bodies."""
+
+
+@dataclass(frozen=True, slots=True)
 class Serving:
-    """Who serves, by which configuration."""
+    """One configuration as it is served. Swapped whole: a request goes by one of them from its start to its end."""
 
     replica: str
-    revision: str
+    """Names this process."""
+    identity: Identity
+    bindings: Bindings
+    ports: Ports
+    bounds: Bounds
 
 
 class Exchange:
     """What is known of one request. Mutable while it is served; `close()` freezes it."""
 
-    def __init__(self, request: web.BaseRequest, request_id: str, ports: Ports, at: float, serving: Serving) -> None:
-        self.request, self.ports, self.at, self.serving = request, ports, at, serving
+    def __init__(self, request: web.BaseRequest, request_id: str, at: float, serving: Serving) -> None:
+        self.request, self.at, self.serving = request, at, serving
+        self.ports = ports = serving.ports
         self.started = ports.clock()
         self.caller = Caller(request, ports.clock)
         self.task = asyncio.current_task()
@@ -126,7 +144,7 @@ class Exchange:
             at=self.at,
             started=self.started,
             replica=self.serving.replica,
-            revision=self.serving.revision,
+            revision=self.serving.bindings.revision,
             client=self.client,
             assistant=self.assistant,
             identified_by=self.identified_by,

@@ -19,13 +19,11 @@ from multidict import CIMultiDict
 
 from proxy.edge import asked, refusals
 from proxy.edge.exchange import Exchange, Serving
-from proxy.edge.identity import Client, Identity
+from proxy.edge.identity import Client
 from proxy.edge.journey import travel
 from proxy.edge.refusals import Refusal
 from proxy.providers import openai
-from proxy.routing.bindings import Bindings
 from proxy.routing.decision import Decision
-from proxy.routing.walk import Ports
 from proxy.terms import CHAT, COMPLETIONS, ENDPOINTS, RESPONSES, Endpoint, Question
 
 _BODY_IDLE = 30.0
@@ -34,17 +32,6 @@ _PATHS = {"/v1" + endpoint.path: endpoint for endpoint in ENDPOINTS}
 _STREAMED = (CHAT, COMPLETIONS, RESPONSES)
 _MODELS = "/v1/models"
 _JSON = (("content-type", "application/json"),)
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """What one replica takes on at once."""
-
-    body: int
-    """Bytes of one request."""
-    in_flight: int
-    buffered: int
-    """Bytes of all requests' bodies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +48,16 @@ class Edge:
 
     def __init__(
         self,
-        identity: Identity,
-        bindings: Bindings,
-        ports: Ports,
-        bounds: Bounds,
+        serving: Serving,
         sinks: Sinks,
-        serving: Counter[str],
-        replica: str,
+        asking: Counter[str],
         new_id: Callable[[], str],
         unix: Callable[[], float],
     ) -> None:
-        """`serving` counts what is in flight, by assistant; `replica` names this process."""
-        self._identity, self._bindings, self._ports = identity, bindings, ports
-        self._bounds, self._sinks, self._new_id, self._unix = bounds, sinks, new_id, unix
-        self._serving, self._who = serving, Serving(replica, bindings.revision)
+        """`asking` counts what is in flight, by assistant."""
+        self.serving = serving
+        """What new requests go by. Whoever changes the configuration sets it."""
+        self._sinks, self._asking, self._new_id, self._unix = sinks, asking, new_id, unix
         self._buffered = 0
         self._exchanges: set[Exchange] = set()
         self.idle = asyncio.Event()
@@ -87,13 +70,17 @@ class Edge:
         """Requests being served."""
         return len(self._exchanges)
 
+    def uses(self, serving: Serving) -> bool:
+        """Some request in flight still goes by it."""
+        return any(exchange.serving is serving for exchange in self._exchanges)
+
     async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request of any path and method."""
         if request.path == "/healthz":
             return web.Response(text="ok\n")
         if request.path == "/readyz":
             return web.Response(status=503 if self.draining else 200, text="draining\n" if self.draining else "ready\n")
-        exchange = Exchange(request, self._new_id(), self._ports, self._unix(), self._who)
+        exchange = Exchange(request, self._new_id(), self._unix(), self.serving)
         self._exchanges.add(exchange)
         self.idle.clear()
         try:
@@ -115,7 +102,7 @@ class Edge:
             if not self._exchanges:
                 self.idle.set()
             if exchange.asking:
-                self._serving[exchange.asking] -= 1
+                self._asking[exchange.asking] -= 1
             self._buffered -= exchange.body_in
             self._sinks.ended(exchange.close())
         return exchange.caller.response
@@ -136,7 +123,7 @@ class Edge:
 
     def malformed(self, request: web.BaseRequest, too_large: bool) -> web.Response:
         """The answer to what is no HTTP. It is counted and told like every other, without a word of what was sent."""
-        exchange = Exchange(request, self._new_id(), self._ports, self._unix(), self._who)
+        exchange = Exchange(request, self._new_id(), self._unix(), self.serving)
         refusal = exchange.refusal = refusals.malformed(too_large)
         exchange.outcome, exchange.caller.status = "rejected", refusal.status
         headers = CIMultiDict((*_JSON, *exchange.headers()))
@@ -153,12 +140,12 @@ class Edge:
     # -- before the walk
 
     async def _answer(self, exchange: Exchange) -> Refusal | None:
-        request = exchange.request
+        request, serving = exchange.request, exchange.serving
         if self.draining:
             return refusals.draining()
-        if self.in_flight > self._bounds.in_flight:
-            return refusals.too_busy("in_flight", self._bounds.in_flight)
-        client = self._identity.client(request.headers)
+        if self.in_flight > serving.bounds.in_flight:
+            return refusals.too_busy("in_flight", serving.bounds.in_flight)
+        client = serving.identity.client(request.headers)
         if isinstance(client, Refusal):
             return client
         exchange.client = client.id
@@ -182,15 +169,15 @@ class Edge:
     async def _route(
         self, exchange: Exchange, client: Client, endpoint: Endpoint, body: bytes, document: Mapping[str, Any]
     ) -> Refusal | None:
-        request = exchange.request
+        request, identity = exchange.request, exchange.serving.identity
         model = document.get("model")
         exchange.asked_model = model = model if isinstance(model, str) else None
-        named = self._identity.assistant(request.headers, client, model)
+        named = identity.assistant(request.headers, client, model)
         if isinstance(named, Refusal):
             return named
         exchange.assistant, exchange.identified_by = named.assistant, named.by
         assistant = named.assistant
-        route = self._bindings.routes[assistant]
+        route = exchange.serving.bindings.routes[assistant]
         chain = route.chain(endpoint)
         if chain is None:
             return refusals.chain_missing(assistant, endpoint.chain or "")
@@ -203,20 +190,20 @@ class Edge:
             endpoint=endpoint,
             body=body,
             document=document,
-            headers=tuple(pair for pair in request.headers.items() if pair[0].lower() != self._identity.header),
+            headers=tuple(pair for pair in request.headers.items() if pair[0].lower() != identity.header),
             query=asked.query(request.rel_url.raw_query_string),
             stream=exchange.stream,
             model=model,
             needs=openai.needs(document) if chain.declares else frozenset(),
         )
         exchange.asking = assistant
-        self._serving[assistant] += 1
+        self._asking[assistant] += 1
         deadline = asked.deadline(request.headers, exchange.started, route)
         await travel(exchange, question, chain, route, deadline)
         return None
 
     async def _read(self, exchange: Exchange) -> bytes | Refusal:
-        request, bounds = exchange.request, self._bounds
+        request, bounds = exchange.request, exchange.serving.bounds
         if (request.content_length or 0) > bounds.body:
             return refusals.body_too_large(bounds.body)
         await _expected(request)
@@ -242,7 +229,8 @@ class Edge:
         request = exchange.request
         if request.method not in (hdrs.METH_GET, hdrs.METH_HEAD):
             return refusals.method_not_allowed(request.method, "GET")
-        cards = {name: _card(name) for name in self._identity.assistants if client.may_use(name)}
+        assistants = exchange.serving.identity.assistants
+        cards = {name: _card(name) for name in assistants if client.may_use(name)}
         wanted = request.path.removeprefix(_MODELS).strip("/")
         if wanted and wanted not in cards:
             return refusals.assistant_not_found(wanted)

@@ -23,8 +23,9 @@ from proxy.config.schema import Config
 from proxy.demo import moods
 from proxy.demo.answers import Fault
 from proxy.demo.simulator import Simulator
+from proxy.edge.exchange import Bounds, Serving
 from proxy.edge.identity import Identity
-from proxy.edge.openai import Bounds, Edge, Sinks
+from proxy.edge.openai import Edge, Sinks
 from proxy.edge.server import Server
 from proxy.record.log import Log
 from proxy.routing.bindings import bind
@@ -219,13 +220,15 @@ async def test_a_fault_of_our_own_tells_its_place_and_no_words() -> None:
 
     keeper = Keeper(time.monotonic, lambda: "token", lambda: 0.5, log.moved)
     edge = Edge(
-        Identity(config),
-        bind(config, "1", lambda secret: hashlib.sha256(secret.encode()).hexdigest()),
-        Ports(keeper, send, time.monotonic),
-        Bounds(1024 * 1024, 10, 1024 * 1024),
+        Serving(
+            "replica",
+            Identity(config),
+            bind(config, "1", lambda secret: hashlib.sha256(secret.encode()).hexdigest()),
+            Ports(keeper, send, time.monotonic),
+            Bounds(1024 * 1024, 10, 1024 * 1024),
+        ),
         Sinks(log.decision, log.failed),
         Counter(),
-        "replica",
         lambda: "req_1",
         time.time,
     )
