@@ -21,12 +21,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import orjson
 from aiohttp import web
 
 import proxy
 from proxy.admin.breakers import Hand
+from proxy.admin.decisions import Decisions
 from proxy.admin.dry_run import DryRun
-from proxy.admin.operators import Operators
+from proxy.admin.events import Events
+from proxy.admin.operators import Calls, Operators
 from proxy.admin.status import Sources
 from proxy.breaker.keeper import Keeper
 from proxy.breaker.link import Link
@@ -39,9 +42,12 @@ from proxy.edge.identity import Identity
 from proxy.edge.openai import Edge, Sinks
 from proxy.edge.server import Server
 from proxy.providers.faults import override_row
+from proxy.record import happenings
+from proxy.record.document import kept
+from proxy.record.journal import Journal
 from proxy.record.log import Log
 from proxy.record.metrics import Metrics
-from proxy.routing.bindings import bind
+from proxy.routing.bindings import bind, targets
 from proxy.routing.decision import Decision
 from proxy.routing.walk import Ports
 from proxy.upstream.attempt import Source, Upstreams
@@ -93,12 +99,17 @@ class Replica:
             delays=lambda: list(self._metrics.delays),
             in_flight=lambda: self.edge.in_flight,
             draining=lambda: self.edge.draining,
+            journal=lambda: self._journal.status(),
             now=time.time,
             to_unix=lambda at: began + at,
         )
         self._hand = Hand(bindings, keeper.operate, time.monotonic)
         self._dry_run = DryRun(bindings, keeper, time.monotonic, lambda at: began + at)
-        self._linking: asyncio.Task[None] | None = None
+        self._journal = self._journaled(config)
+        self._decisions, self._events = Decisions(self._journal), Events(self._journal)
+        self._targets, self._to_unix = targets(bindings), lambda at: began + at
+        self._beside: list[asyncio.Task[None]] = []
+        """Tasks for as long as it runs."""
 
     def _shared(self, config: schema.Config, replica: str) -> Link | None:
         shared = config.shared_store
@@ -113,6 +124,15 @@ class Replica:
             raise CannotStart(f"store: {error}") from error
         return Link(store, replica, time.monotonic, random.random, self)
 
+    def _journaled(self, config: schema.Config) -> Journal:
+        keep, age, shared = config.decisions.keep, config.decisions.age, config.shared_store
+        if shared is None:
+            return Journal(keep, age, time.time, None)
+        from proxy.record.redis_journal import RedisJournal
+
+        journal = RedisJournal(shared.url, shared.namespace, keep, age, time.monotonic, self._timed)
+        return Journal(keep, age, time.time, journal)
+
     def _timed(self, operation: str, seconds: float, error: str | None) -> None:
         self._metrics.store_operation(operation, seconds, error)
 
@@ -125,6 +145,7 @@ class Replica:
     def link(self, *, up: bool, why: str) -> None:
         """The store came or went."""
         self._log.event("store", up=up, **({"why": why} if why else {}))
+        self._happened(happenings.store(up=up, why=why))
 
     def propagated(self, seconds: float) -> None:
         """A push took so long."""
@@ -135,10 +156,17 @@ class Replica:
     def _moved(self, target: str, move: Moved) -> None:
         self._metrics.moved(target, move)
         self._log.moved(target, move)
+        self._happened(happenings.breaker(self._targets[target], move, self._to_unix))
 
     def _ended(self, decision: Decision) -> None:
         self._metrics.ended(decision)
         self._log.decision(decision)
+        if self._config.decisions.keep:
+            self._journal.put(kept(decision))
+
+    def _happened(self, what: dict[str, Any]) -> None:
+        facts = {**what, "at": time.time(), "replica": self._facts.replica}
+        self._journal.put(orjson.dumps(facts), soon=True)
 
     @property
     def made_up_token(self) -> str | None:
@@ -150,8 +178,10 @@ class Replica:
         if self._link is not None:
             # So that the first request already knows what the fleet knows; a store that is away costs half a second.
             await self._link.sync()
-            self._linking = asyncio.get_running_loop().create_task(self._link.run())
-        operators = Operators(self._metrics.exposition, self._facts, self._hand, self._dry_run, self._token)
+            self._beside.append(asyncio.get_running_loop().create_task(self._link.run()))
+        self._beside.append(asyncio.get_running_loop().create_task(self._journal.run()))
+        calls = Calls(self._facts, self._hand, self._dry_run, self._decisions, self._events)
+        operators = Operators(self._metrics.exposition, calls, self._token)
         server = Server(self.edge.serve, self.edge.malformed, handler_cancellation=True, **_HTTP)
         self.data_address = await self._listen(web.ServerRunner(server, shutdown_timeout=1.0), self._config.listen)
         application = web.Application(client_max_size=64 * 1024)
@@ -197,9 +227,11 @@ class Replica:
         for runner in self._runners:
             await runner.cleanup()
         await self._upstreams.close()
-        if self._link is not None and self._linking is not None:
-            self._linking.cancel()
-            await asyncio.gather(self._linking, return_exceptions=True)
+        for task in self._beside:
+            task.cancel()
+        await asyncio.gather(*self._beside, return_exceptions=True)
+        await self._journal.close()
+        if self._link is not None:
             await self._link.close()
         self._log.event("stopped")
 

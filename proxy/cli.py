@@ -1,4 +1,4 @@
-"""The `homeport` command: serve, status, reset, isolate, release, demo, init, check, schema.
+"""The `homeport` command: serve, status, explain, decisions, reset, isolate, release, demo, init, check, schema.
 
 1. Exit codes: 0 done, 1 could not, 2 the configuration or the command line is at fault.
 2. Faults go to stderr, one line each, with the remedy; what was asked for goes to stdout.
@@ -11,9 +11,10 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import orjson
 
@@ -56,6 +57,19 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("file", type=Path, nargs="?", default=_FILE)
     status = _operators(command("status", _status, "Say how a running replica, its store and its breakers are."))
     status.add_argument("--json", action="store_true", help="the document itself, for machines")
+    explain = _operators(command("explain", _explain, "Say why a request was answered so, or what one would meet now."))
+    explain.add_argument("what", metavar="REQUEST_ID|ASSISTANT", help="a request's id, its caller's, or its upstream's")
+    explain.add_argument("--endpoint", help="of an assistant's request: chat_completions, embeddings, …")
+    explain.add_argument("--stream", action="store_true")
+    explain.add_argument("--needs", action="append", default=[], metavar="WHAT", help="tools, images or json_schema")
+    explain.add_argument(
+        "--assume", action="append", default=[], metavar="TIER=STATE", help="like primary=open, 'x/m=parked for 60s'"
+    )
+    explain.add_argument("--json", action="store_true", help="the document itself, for machines")
+    decisions = _operators(command("decisions", _decisions, "Search the records of requests, newest first."))
+    for field, text in _SOUGHT.items():
+        decisions.add_argument(f"--{field}", help=text)
+    decisions.add_argument("--json", action="store_true", help="the document itself, for machines")
     for act, text in _ACTS.items():
         hand = _operators(command(act, _act, text))
         hand.set_defaults(act=act)
@@ -70,6 +84,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+_SOUGHT = {
+    "assistant": "for whom",
+    "tier": "who served: primary, fallback-1, …, or none",
+    "outcome": "success, fallback_success, exhausted, …",
+    "reason": "why a tier did not serve: open, rate_limited, http_503, …",
+    "id": "how the request's id begins",
+    "after": "Unix time of arrival",
+    "before": "likewise",
+    "limit": "how many, 1 to 500",
+    "cursor": "to go on where another search ended",
+}
 _ACTS = {
     "reset": "Close a binding's breakers and forget what they have met, once what disabled it is mended.",
     "isolate": "Keep requests off a binding, for a time or until release: how an outage is rehearsed.",
@@ -177,10 +202,42 @@ def _status(options: argparse.Namespace) -> int:
     from proxy.admin import shell
 
     told = _ask(options, "/api/status", None)
+    return _tell(options, told, lambda document: shell.status(document, time.time()))
+
+
+def _tell(options: argparse.Namespace, told: dict[str, Any] | int, words: Callable[[dict[str, Any]], str]) -> int:
     if isinstance(told, int):
         return told
-    _say(orjson.dumps(told, option=orjson.OPT_INDENT_2).decode() if options.json else shell.status(told, time.time()))
+    _say(orjson.dumps(told, option=orjson.OPT_INDENT_2).decode() if options.json else words(told))
     return 0
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from proxy.admin import shell
+
+    what = quote(options.what, safe="")
+    if not all("=" in each for each in options.assume):
+        return _complain("--assume takes TIER=STATE, like --assume primary=open")
+    assume = dict(each.split("=", 1) for each in options.assume)
+    order: dict[str, object] = {"stream": options.stream, "needs": options.needs, "assume": assume}
+    if options.endpoint is not None:
+        order["endpoint"] = options.endpoint
+    try:
+        # What bears no assistant's name is a request's id: the caller may have made it, so it can look like anything.
+        told = _asked(options, f"/api/assistants/{what}/explain", order)
+    except shell.NoAnswer as refused:
+        if refused.code != "assistant_not_found":
+            return _unanswered(refused)
+        told = _ask(options, f"/api/decisions/{what}", None)
+    return _tell(options, told, shell.story)
+
+
+def _decisions(options: argparse.Namespace) -> int:
+    from proxy.admin import shell
+
+    sought = {field: value for field in _SOUGHT if (value := getattr(options, field)) is not None}
+    told = _ask(options, f"/api/decisions?{urlencode(sought)}", None)
+    return _tell(options, told, shell.decisions)
 
 
 def _act(options: argparse.Namespace) -> int:
@@ -196,8 +253,22 @@ def _act(options: argparse.Namespace) -> int:
     return 0
 
 
-def _ask(options: argparse.Namespace, path: str, order: Mapping[str, str] | None) -> dict[str, Any] | int:
+def _ask(options: argparse.Namespace, path: str, order: Mapping[str, object] | None) -> dict[str, Any] | int:
     """What the replica answers, or an exit code after the reason was told."""
+    from proxy.admin import shell
+
+    try:
+        return _asked(options, path, order)
+    except shell.NoAnswer as error:
+        return _unanswered(error)
+
+
+def _unanswered(error: Exception) -> int:
+    sys.stderr.write(f"homeport: {error}\n")
+    return 1
+
+
+def _asked(options: argparse.Namespace, path: str, order: Mapping[str, object] | None) -> dict[str, Any] | int:
     from proxy.admin import shell
 
     base, token = options.admin or "http://127.0.0.1:8081", os.environ.get("HOMEPORT_ADMIN_TOKEN", "")
@@ -207,11 +278,7 @@ def _ask(options: argparse.Namespace, path: str, order: Mapping[str, str] | None
             return _complain(*loaded)
         base = options.admin or f"http://{loaded.admin.listen}"
         token = loaded.admin.token.get_secret_value() if loaded.admin.token else token
-    try:
-        return shell.ask(base.rstrip("/"), path, token, order)
-    except shell.NoAnswer as error:
-        sys.stderr.write(f"homeport: {error}\n")
-        return 1
+    return shell.ask(base.rstrip("/"), path, token, order)
 
 
 def _schema(_: argparse.Namespace) -> int:

@@ -7,30 +7,45 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from aiohttp import web
 
 from proxy.admin.auth import guarded
 from proxy.admin.breakers import Hand
 from proxy.admin.calls import answer, done
+from proxy.admin.decisions import Decisions
 from proxy.admin.dry_run import DryRun
+from proxy.admin.events import Events
 from proxy.admin.status import Sources, status
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """What answers the operators' calls."""
+
+    facts: Sources
+    hand: Hand
+    dry_run: DryRun
+    decisions: Decisions
+    events: Events
 
 
 class Operators:
     """What Prometheus and an orchestrator ask for, and what operators do with their token."""
 
-    def __init__(
-        self, exposition: Callable[[], bytes], facts: Sources, hand: Hand, dry_run: DryRun, token: str
-    ) -> None:
-        self._exposition, self._facts, self._hand, self._dry_run = exposition, facts, hand, dry_run
-        self._token = token
+    def __init__(self, exposition: Callable[[], bytes], calls: Calls, token: str) -> None:
+        self._exposition, self._calls, self._token = exposition, calls, token
 
     def routes(self) -> list[web.RouteDef]:
+        of = self._calls
         calls = [
             web.get("/api/status", self._status),
-            web.post("/api/breakers", self._hand.act),
-            web.post("/api/assistants/{assistant}/explain", self._dry_run.explain),
+            web.post("/api/breakers", of.hand.act),
+            web.post("/api/assistants/{assistant}/explain", of.dry_run.explain),
+            web.get("/api/decisions", of.decisions.search),
+            web.get("/api/decisions/{id}", of.decisions.read),
+            web.get("/api/events", of.events.stream),
         ]
         return [
             web.get("/metrics", self._metrics),
@@ -47,9 +62,9 @@ class Operators:
         return web.Response(text="ok\n")
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        if self._facts.draining():
+        if self._calls.facts.draining():
             return web.Response(status=503, text="draining\n")
         return web.Response(text="ready\n")
 
     async def _status(self, _: web.Request) -> web.Response:
-        return answer(status(self._facts))
+        return answer(status(self._calls.facts))

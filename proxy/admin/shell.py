@@ -10,20 +10,34 @@ import http.client
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
 _LIMIT = 10.0
-_REFUSALS = ("invalid_request", "binding_not_found", "store_away", "request_too_large")
+_REFUSALS = (
+    "invalid_request",
+    "assistant_not_found",
+    "binding_not_found",
+    "decision_not_found",
+    "store_away",
+    "request_too_large",
+    "overloaded",
+)
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class NoAnswer(Exception):
     """The replica did not say what it was asked."""
 
+    def __init__(self, why: str, code: str = "") -> None:
+        """`code`: of the API's own refusal, if it is one."""
+        super().__init__(why)
+        self.code = code
 
-def ask(base: str, path: str, token: str, order: Mapping[str, str] | None = None) -> dict[str, Any]:
+
+def ask(base: str, path: str, token: str, order: Mapping[str, object] | None = None) -> dict[str, Any]:
     """What the operators' listener `base`, an http URL, answers at `path`, to an order if there is one.
 
     Raises NoAnswer.
@@ -46,7 +60,7 @@ def ask(base: str, path: str, token: str, order: Mapping[str, str] | None = None
                 "-c; a replica without admin.token printed one when it started"
             ) from None
         if (said := _said(error.read())) is not None:
-            raise NoAnswer(said) from None
+            raise NoAnswer(*said) from None
         raise NoAnswer(f"{base} answered HTTP {error.code}: is it the operators' listener (`admin.listen`)?") from None
     except http.client.InvalidURL:
         raise NoAnswer(f"{base} is no URL: write it like http://127.0.0.1:8081") from None
@@ -57,11 +71,11 @@ def ask(base: str, path: str, token: str, order: Mapping[str, str] | None = None
     return document
 
 
-def _said(body: bytes) -> str | None:
-    """The message of an error of the operators' API."""
+def _said(body: bytes) -> tuple[str, str] | None:
+    """The message and the code of an error of the operators' API."""
     try:
         error = orjson.loads(body)["error"]
-        return str(error["message"]) if error["code"] in _REFUSALS else None
+        return (str(error["message"]), error["code"]) if error["code"] in _REFUSALS else None
     except (ValueError, KeyError, TypeError):
         return None
 
@@ -77,6 +91,32 @@ def status(told: dict[str, Any], now: float) -> str:
         lines.append("breakers: all closed")
     lines += [f"breaker: {_breaker(each, now)}" for each in told["breakers"]]
     return "\n".join(lines)
+
+
+def story(told: dict[str, Any]) -> str:
+    """A record's story, or what would happen now."""
+    lines = [str(line) for line in told["story"]]
+    if also := told.get("also"):
+        lines.append(f"The same id was given to {', '.join(also)} too.")
+    return "\n".join(lines)
+
+
+def decisions(told: dict[str, Any]) -> str:
+    """Records, a line each."""
+    lines = [_decision(each) for each in told["decisions"]]
+    if not told["complete"]:
+        lines.append(f"Only this replica's own: the shared journal is away ({told['why']}).")
+    if told["next"]:
+        lines.append(f"More: --cursor {told['next']}")
+    return "\n".join(lines or ["Nothing found."])
+
+
+def _decision(each: dict[str, Any]) -> str:
+    when = datetime.fromtimestamp(each["at"], UTC).strftime("%Y-%m-%d %H:%M:%S")
+    by = f"{each['tier']} {each['source']}/{each['model']}" if each["tier"] else each["refusal"] or "nobody"
+    why = f" because {each['reason']}" if each["reason"] else ""
+    who, took = each["assistant"] or "-", f"{each['duration_ms']:.0f} ms"
+    return f"{when} {each['request_id']} {who} {each['code']} {each['outcome']} by {by} in {took}{why}"
 
 
 def _store(store: dict[str, Any], now: float) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from proxy.breaker.linked import LinkStatus
 from proxy.breaker.permit import Guard
 from proxy.breaker.state import View, Word
+from proxy.record.journal import JournalStatus
 from proxy.routing.bindings import Bindings
 
 
@@ -32,6 +33,7 @@ class Sources:
     """The latest delays of pushes, in seconds."""
     in_flight: Callable[[], int]
     draining: Callable[[], bool]
+    journal: Callable[[], JournalStatus]
     now: Callable[[], float]
     """Unix."""
     to_unix: Callable[[float], float]
@@ -48,6 +50,7 @@ def status(facts: Sources) -> dict[str, Any]:
         "draining": facts.draining(),
         "in_flight": facts.in_flight(),
         "store": _store(facts),
+        "journal": _journal(facts.journal()),
         "breakers": list(_breakers(facts)),
     }
 
@@ -70,6 +73,19 @@ def _store(facts: Sources) -> dict[str, Any]:
         "replicas": link.replicas,
         "targets": link.targets,
         "propagation_seconds": {"p50": _part(delays, 0.5), "p99": _part(delays, 0.99), "count": len(delays)},
+    }
+
+
+def _journal(journal: JournalStatus) -> dict[str, Any]:
+    return {
+        "kind": journal.kind,
+        "up": journal.up,
+        "why": journal.why or None,
+        "keep": journal.keep,
+        "age_seconds": journal.age,
+        "held": journal.held,
+        "pending": journal.pending,
+        "dropped": journal.dropped,
     }
 
 

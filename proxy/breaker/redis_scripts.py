@@ -18,13 +18,19 @@ ROW_TTL = 24 * 3600
 REPLICA_TTL = 5
 """Seconds that a replica counts after it showed itself."""
 
-ACL = (
-    "resetkeys ~{homeport}:breaker:* resetchannels &{homeport}:breaker:pushes "
-    "-@all +evalsha +eval +time +get +set +hmget +hset +hdel +hgetall +pexpire +persist "
+RIGHTS = (
+    "~{homeport}:breaker:* &{homeport}:breaker:pushes "
+    "+evalsha +eval +time +get +set +hmget +hset +hdel +hgetall +pexpire +persist "
     "+zadd +zremrangebyscore +zcard +publish +subscribe +ping"
 )
+"""What the breakers need."""
+JOURNAL_RIGHTS = (
+    "~{homeport}:decisions* +evalsha +eval +time +get +set +pexpire +xadd +xrange +xrevrange +xtrim +xlen +del +info"
+)
+"""What the journal needs."""
+ACL = "resetkeys resetchannels -@all " + " ".join(dict.fromkeys(f"{RIGHTS} {JOURNAL_RIGHTS}".split()))
 """All that a Redis user needs, as `ACL SETUSER name on >password …` takes it; `+select` too for a database beyond 0.
-Another namespace than `homeport` stands in both patterns."""
+Another namespace than `homeport` stands in all patterns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +67,9 @@ class Script:
     digest: str
 
     @staticmethod
-    def of(body: str) -> Script:
-        """`body` comes after what all scripts begin with."""
-        text = _PRELUDE + body
+    def of(*parts: str) -> Script:
+        """The parts one after the other: what several scripts begin with, and a body."""
+        text = "".join(parts)
         return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
@@ -87,6 +93,7 @@ end
 """
 
 SWAP = Script.of(
+    _PRELUDE,
     """
 local expected, not_before, not_after = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local ttl, channel, target = tonumber(ARGV[5]), ARGV[6], ARGV[7]
@@ -113,13 +120,14 @@ elseif current == new[2] and (tonumber(stored[1]) or 0) == expected and now >= n
   stored = new
 end
 return {time[1], time[2], current, applied, stored[1], stored[2], stored[3]}
-"""
+""",
 )
 """KEYS lineage, index, row. ARGV lineage to begin, expected version, not before, not after, seconds to keep (0: for
 ever), channel, target, version, lineage, row, a word that no other proposal bears.
 → seconds, microseconds, lineage, 1 if applied, and the row's version, lineage and bytes if there is one."""
 
 READ = Script.of(
+    _PRELUDE,
     """
 local rows = {}
 for each = 3, #KEYS do
@@ -128,12 +136,13 @@ for each = 3, #KEYS do
   rows[each - 2] = {stored[1], stored[2], stored[3]}
 end
 return {time[1], time[2], rows}
-"""
+""",
 )
 """KEYS lineage, index, rows… ARGV lineage to begin, targets…
 → seconds, microseconds, for each target its version, lineage and bytes, or nothing. What is gone leaves the index."""
 
 SYNC = Script.of(
+    _PRELUDE,
     """
 redis.call('ZADD', KEYS[3], time[1], ARGV[2])
 local current = lineage()
@@ -152,7 +161,7 @@ for each = 1, #index, 2 do
   end
 end
 return {time[1], time[2], current, redis.call('ZCARD', KEYS[3]), live}
-"""
+""",
 )
 """KEYS lineage, index, replicas. ARGV lineage to begin, replica, seconds that a replica counts.
 → seconds, microseconds, lineage, replicas, and target, version, target, version, …"""

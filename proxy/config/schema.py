@@ -70,8 +70,8 @@ class _Part(BaseModel):
     def _null_is_the_default(cls, data: Any) -> Any:
         if not isinstance(data, Mapping):
             return data
-        optional = {name for name, each in cls.model_fields.items() if not each.is_required()}
-        return {key: value for key, value in data.items() if value is not None or key not in optional}
+        filled = {n for n, each in cls.model_fields.items() if not each.is_required() and each.default is not None}
+        return {key: value for key, value in data.items() if value is not None or key not in filled}
 
 
 class Params(_Part):

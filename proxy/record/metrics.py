@@ -24,7 +24,7 @@ from proxy.breaker.linked import LinkStatus
 from proxy.breaker.permit import Guard
 from proxy.breaker.state import Moved, View, Word
 from proxy.routing.bindings import Bindings, Route, Tier
-from proxy.routing.decision import Attempted, Decision, Skipped, Step, word
+from proxy.routing.decision import Decision, Skipped, Step, word
 from proxy.terms import CHAT, EMBEDDINGS
 
 _LONG = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
@@ -185,8 +185,11 @@ class Metrics:
         prefix = _prefix(decision.endpoint)
         for step in decision.steps:
             self._step(a, prefix + step.tier, step)
+        passed = set()
         for before, after in pairwise(decision.steps):
-            if not (isinstance(after, Attempted) and after.probe == "early"):
+            passed.add(before.tier)
+            # A tier that is asked once more, since no other may be, is no next one.
+            if after.tier not in passed:
                 self._fallbacks(a, prefix + before.tier, prefix + after.tier, word(before)).inc()
         if decision.outcome == "exhausted":
             self._exhausted(a, word(decision.steps[-1])).inc()

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proxy.breaker.permit import Guard
 from proxy.breaker.state import Policy
@@ -54,6 +54,18 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class Target:
+    """Whose health a guard's row is, in the words of the configuration."""
+
+    source: str
+    model: str
+    """`*` for a credential, whatever it is used for."""
+    endpoint: str
+    assistants: tuple[str, ...]
+    """Those whose tiers it guards."""
+
+
+@dataclass(frozen=True, slots=True)
 class Bindings:
     """Every assistant's route."""
 
@@ -67,6 +79,25 @@ class Bindings:
             for chain in (route.own, *route.chains.values()):
                 for tier in chain.tiers:
                     yield from tier.guards.values()
+
+
+def targets(bindings: Bindings) -> dict[str, Target]:
+    """Every guard's rows, by name."""
+    found: dict[str, Target] = {}
+    for name, route in bindings.routes.items():
+        for chain in (route.own, *route.chains.values()):
+            for tier in chain.tiers:
+                for endpoint, guard in tier.guards.items():
+                    _add(found, guard.target, Target(tier.binding.source, tier.binding.model, endpoint, (name,)))
+                    if guard.credential is not None:
+                        _add(found, guard.credential, Target(tier.binding.source, "*", "*", (name,)))
+    return found
+
+
+def _add(found: dict[str, Target], row: str, target: Target) -> None:
+    known = found.setdefault(row, target)
+    if target.assistants[0] not in known.assistants:
+        found[row] = replace(known, assistants=known.assistants + target.assistants)
 
 
 def bind(config: schema.Config, revision: str, identify: Callable[[str], str]) -> Bindings:

@@ -140,7 +140,7 @@ def _denied(seen: View, unix: Callable[[float], float], tense: _Tense) -> str:
             said = f"its breaker {tense.is_} closed"
         case _:
             assert_never(seen.word)
-    return f"{said}, as this replica alone saw it" if seen.local else said
+    return f"{said} (this replica's own view)" if seen.local else said
 
 
 def _by(seen: View) -> str:

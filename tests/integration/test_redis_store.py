@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.breaker import redis_scripts
-from proxy.breaker.redis_scripts import ACL, Keys
+from proxy.breaker.redis_scripts import ACL, RIGHTS, Keys
 from proxy.breaker.redis_store import LIMIT, QUIET, STEP, WORDS, RedisStore
 from proxy.breaker.store import Push, Stored, StoreError, Swapped
 from tests.integration.redis_server import RedisServer, running
@@ -382,9 +382,6 @@ async def test_what_is_no_redis_is_protocol(opened: _Open) -> None:
 # -- who may
 
 
-_RIGHTS = [word for word in ACL.split() if word.startswith("+")]
-
-
 async def _everything(store: RedisStore, server: RedisServer) -> None:
     """All that the store ever does."""
     server.command("FLUSHALL")
@@ -412,7 +409,7 @@ async def test_the_documented_rights_suffice_and_each_is_needed(own_redis: Redis
 
     await _everything(user("homeport", *ACL.split()), own_redis)
     assert own_redis.command("ACL", "LOG") == []
-    for right in (*_RIGHTS, "&{homeport}:breaker:pushes", "~{homeport}:breaker:*"):
+    for right in RIGHTS.split():
         with pytest.raises(StoreError, match=r"^auth$"):
             await _everything(user("less", "reset", *(each for each in ACL.split() if each != right)), own_redis)
 

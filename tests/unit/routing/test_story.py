@@ -66,7 +66,7 @@ def _word(word: Word, **more: Any) -> Skipped:
         ),
         (
             _word(Word.OPEN, since=9.0, local=True),
-            "was not tried: its breaker was open since 14:13:19, as this replica alone saw it",
+            "was not tried: its breaker was open since 14:13:19 (this replica's own view)",
         ),
         (
             Skipped("primary", "first", "big", "unsupported", 10.0, View(Word.CLOSED), ("images", "tools")),
