@@ -117,8 +117,8 @@ if id ~= '' then
   local here = redis.call('XRANGE', stream, id, id)[1]
   if not here then return {0, 0, {}} end
   at = '(' .. id
-  if index > 0 and last(id, oldest) then
-    found[1], count, size = here, index, #here[2][#here[2]]
+  if index > 0 and entry(here) and last(id, oldest) then
+    found[1], count, size = here, index, math.min(#here[2][6], room / 2)
   end
 end
 while true do
@@ -153,7 +153,8 @@ elseif id ~= '' then
   if not here then
     known = 0
   elseif tonumber(string.match(id, '^%d+')) >= oldest then
-    found[1], size, from = here, #here[2][#here[2]], '(' .. id
+    from = '(' .. id
+    if entry(here) then found[1], size = here, math.min(#here[2][6], room / 2) end
   else
     local after = first('(' .. id)
     known = (not after or tonumber(string.match(after[1], '^%d+')) >= oldest) and 1 or 0
@@ -174,7 +175,7 @@ return {known, more, found}
 """,
 )
 """KEYS stream. ARGV id or nothing, milliseconds that items are kept, items and bytes after which it is enough.
-→ 1 if nothing is missing after the id, 1 if there are more, entries from the oldest, the one of the id included."""
+→ 1 if nothing is missing after the id, 1 if there are more, entries from the oldest, the id's own included."""
 
 END = Script.of(
     _PRELUDE,
@@ -244,7 +245,7 @@ class RedisJournal:
         known, more, entries = await self._read("newer", NEWER, (begin, self._age, PAGE, PAGE_BYTES))
         found = _placed(entries, 1)
         if entries and entries[0][0] == begin:
-            found = found[after + 1 :]
+            found = found[min(after + 1, len(entries[0][1])) :]
         while more and not found:
             begin = entries[-1][0]
             _, more, entries = await self._read("newer", NEWER, (begin, self._age, PAGE, PAGE_BYTES))
@@ -311,7 +312,7 @@ def _entries(reply: list[Any]) -> tuple[bool, bool, list[_Entry]]:
 
 
 def _lines(fields: list[bytes]) -> list[bytes]:
-    """None when somebody else has put it between ours."""
+    """An entry's items; none when somebody else has put it between ours."""
     if len(fields) == 6 and fields[::2] == [b"n", b"bytes", b"items"]:
         items = bytes(fields[5]).split(b"\n")
         if fields[1] == b"%d" % len(items):
