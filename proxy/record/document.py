@@ -3,10 +3,12 @@
 1. The document's shape is part of the API: docs/api.md lists its fields, all of them always there.
 2. Kept bytes are the facts themselves, so that another replica makes the same Decision of them; a fact that it does not
    know, it leaves out.
+3. Whatever callers and upstreams call things, it can be written: what JSON has no letter for becomes a question mark.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +25,30 @@ _FACTS: TypeAdapter[Decision] = TypeAdapter(Decision)
 
 def kept(decision: Decision) -> bytes:
     """The facts as one line of JSON."""
-    return orjson.dumps(decision)
+    try:
+        return orjson.dumps(decision)
+    except TypeError:
+        return written(dataclasses.asdict(decision))
+
+
+def written(facts: dict[str, Any]) -> bytes:
+    """Facts as JSON. A header's stray bytes and halves of surrogate pairs, which may stand in ids, are replaced."""
+    try:
+        return orjson.dumps(facts)
+    except TypeError:
+        return orjson.dumps(_writable(facts))
+
+
+def _writable(what: Any) -> Any:
+    match what:
+        case str():
+            return what.encode(errors="replace").decode()
+        case dict():
+            return {name: _writable(each) for name, each in what.items()}
+        case list() | tuple():
+            return [_writable(each) for each in what]
+        case _:
+            return what
 
 
 def read(line: bytes) -> Decision:

@@ -19,7 +19,7 @@ from typing import IO, Any
 import orjson
 
 from proxy.breaker.state import Moved
-from proxy.record.document import document
+from proxy.record.document import document, written
 from proxy.routing.decision import Decision, reason
 
 _QUEUE = 10_000
@@ -111,7 +111,7 @@ class Log:
         return orjson.dumps({"at": _stamp(at), "event": what, **facts}).decode() + "\n"
 
     def _told(self, decision: Decision) -> str:
-        return _human(decision) if self._human else orjson.dumps(_told_of(decision)).decode() + "\n"
+        return _human(decision) if self._human else written(_told_of(decision)).decode() + "\n"
 
 
 def _human(decision: Decision) -> str:

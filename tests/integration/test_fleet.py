@@ -108,7 +108,6 @@ async def test_a_tier_that_dies_under_load_costs_the_fleet_a_few_requests(fleet:
 
 
 async def test_healthy_traffic_costs_redis_nothing(fleet: Fleet, shared_redis: RedisServer) -> None:
-    """Whatever the load, each replica asks for news and for a sign of life once a second; and writes batches of records."""
     """Whatever the load, each replica looks for news once a second and writes records in batches; nothing else."""
 
     def calls() -> Counter[str]:
