@@ -1,4 +1,4 @@
-"""The `homeport` command: serve, status, explain, decisions, reset, isolate, release, demo, init, check, schema.
+"""The `homeport` command: serve and demo, what asks a running replica, and what needs files alone.
 
 1. Exit codes: 0 done, 1 could not, 2 the configuration or the command line is at fault.
 2. Faults go to stderr, one line each, with the remedy; what was asked for goes to stdout.
@@ -19,7 +19,7 @@ from urllib.parse import quote, urlencode
 import orjson
 
 import proxy
-from proxy.config import load, schema, starter
+from proxy.config import load, migrated_file, migrations, schema, starter
 
 _FILE = Path("homeport.yaml")
 
@@ -55,6 +55,10 @@ def _parser() -> argparse.ArgumentParser:
     init.add_argument("file", type=Path, nargs="?", default=_FILE)
     check = command("check", _check, "Check a configuration: every fault with its line and its remedy.")
     check.add_argument("file", type=Path, nargs="?", default=_FILE)
+    check.add_argument("--diff", action="store_true", help="show what `homeport migrate` would change in the file")
+    migrate = command("migrate", _migrate, "Print a configuration of an older version in the form of this one.")
+    migrate.add_argument("file", type=Path, nargs="?", default=_FILE)
+    migrate.add_argument("--write", action="store_true", help="write it, and keep the original as FILE.orig-<n>")
     status = _operators(command("status", _status, "Say how a running replica, its store and its breakers are."))
     status.add_argument("--json", action="store_true", help="the document itself, for machines")
     explain = _operators(command("explain", _explain, "Say why a request was answered so, or what one would meet now."))
@@ -189,12 +193,33 @@ def _init(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
+    if options.diff:
+        planned = migrated_file.plan(options.file)
+        if isinstance(planned, tuple):
+            return _complain(*planned)
+        sys.stdout.write(planned.diff)
     loaded = load.read(options.file, os.environ)
     if isinstance(loaded, tuple):
         return _complain(*loaded)
     _say(f"{options.file}: good: {len(loaded.assistants)} assistants, {len(loaded.sources)} sources")
     for notice in load.notices(loaded):
         _say(f"note: {notice}")
+    return 0
+
+
+def _migrate(options: argparse.Namespace, steps: Sequence[migrations.Step] = migrations.STEPS) -> int:
+    planned = migrated_file.plan(options.file, steps)
+    if isinstance(planned, tuple):
+        return _complain(*planned)
+    _complain(*(f"note: {note}" for note in planned.notes))
+    if not options.write:
+        sys.stdout.write(planned.after)
+    elif planned.due:
+        try:
+            _say(f"Wrote {options.file}; the original is {migrated_file.write(planned)}.")
+        except migrated_file.CannotWrite as error:
+            sys.stderr.write(f"homeport: {error}\n")
+            return 1
     return 0
 
 

@@ -72,7 +72,7 @@ async def test_the_command_says_who_it_is_and_what_it_can(tmp_path: Path) -> Non
     assert told == Ran(0, f"homeport {version('homeport')}\n", "")
     assert module == told
     assert helped.code == 0
-    for command in ("serve", "status", "demo", "init", "check", "schema"):
+    for command in ("serve", "status", "demo", "init", "check", "migrate", "schema"):
         assert f"\n    {command} " in helped.out
 
 
@@ -174,6 +174,34 @@ async def test_check_notes_what_will_surprise(tmp_path: Path) -> None:
     assert all(note.startswith("note: ") for note in notes)
     assert any("state_dir" in note for note in notes)
     assert any("idle" in note for note in notes)
+
+
+async def test_a_newer_configuration_is_refused_by_every_command(tmp_path: Path) -> None:
+    """One fault with its place and its remedy, whatever else the file holds; nothing is served, shown or written."""
+    file = tmp_path / "homeport.yaml"
+    file.write_text("# ours\nversion: 2\nlisten: {of: the, future: 1}\n")
+    for arguments in (("check",), ("check", "--diff"), ("migrate",), ("migrate", "--write"), ("serve", *_ANYWHERE)):
+        ran = await _run(*arguments, cwd=tmp_path)
+        assert (ran.code, ran.out) == (2, "")
+        assert ran.err.startswith("homeport.yaml:2:10: version: a newer version than this Homeport reads, which is 1; ")
+        assert len(ran.err.splitlines()) == 1
+    assert os.listdir(tmp_path) == ["homeport.yaml"]
+
+
+async def test_a_configuration_of_today_has_nothing_to_migrate(tmp_path: Path) -> None:
+    """`check --diff` shows no diff, `migrate` prints the file as it stands, `--write` leaves it and makes no copy."""
+    text = _config("http://127.0.0.1:1/v1", "# mine ${NOT_READ}\n")
+    (tmp_path / "homeport.yaml").write_text(text)
+    checked, printed, written = await asyncio.gather(
+        _run("check", "--diff", cwd=tmp_path),
+        _run("migrate", cwd=tmp_path),
+        _run("migrate", "--write", "homeport.yaml", cwd=tmp_path),
+    )
+    assert checked == Ran(0, "homeport.yaml: good: 1 assistants, 1 sources\n", "")
+    told = "note: homeport.yaml is of version 1, the newest: there is nothing to migrate\n"
+    assert (printed, written) == (Ran(0, text, told), Ran(0, "", told))
+    assert (tmp_path / "homeport.yaml").read_text() == text
+    assert os.listdir(tmp_path) == ["homeport.yaml"]
 
 
 async def test_serve_without_a_configuration_needs_a_key(tmp_path: Path) -> None:
