@@ -31,13 +31,13 @@ def read(path: Path, env: Mapping[str, str]) -> Config | tuple[Fault, ...]:
     return (found,) if isinstance(found, Fault) else parse(found, str(path), env, path.parent)
 
 
-def read_text(path: Path) -> str | Fault:
-    """A file's text. Reads it."""
+def read_text(path: Path, remedy: str = _START) -> str | Fault:
+    """A file's text. Reads it; `remedy` is for a file that cannot be read."""
     name = str(path)
     try:
         raw = path.read_bytes()
     except OSError as error:
-        return Fault(name, 0, 0, "", f"cannot be read: {error.strerror}", _START)
+        return Fault(name, 0, 0, "", f"cannot be read: {error.strerror}", remedy)
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
