@@ -11,6 +11,8 @@ import re
 from typing import Any
 
 _BARE = re.compile(r"[A-Za-z][A-Za-z0-9._/-]*(:[0-9]+)?|[0-9]+(ms|[smh])|\$\{[A-Za-z_][A-Za-z0-9_]*\}", re.ASCII)
+_OPEN = re.compile(r"\$\{(?![A-Za-z0-9_:./ -]*\})", re.ASCII)
+"""A `${` that does not end as a reference; the loader would look for its `}` beyond the quotes."""
 _WORDS = frozenset(("null", "true", "false"))
 
 
@@ -31,11 +33,12 @@ def text(value: str) -> str:
     """Text, in quotes unless it is a plain word."""
     if _BARE.fullmatch(value) and value not in _WORDS:
         return value
-    quoted = json.dumps(value, ensure_ascii=False)
+    quoted = _OPEN.sub(r"$\\u007b", json.dumps(value, ensure_ascii=False))
     # JSON leaves these as they are; YAML wants them escaped, or folds them.
     return re.sub(r"[\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff]", lambda match: f"\\u{ord(match.group()):04x}", quoted)
 
 
 def plain_text(value: str) -> str:
     """Text from elsewhere, where a `${` has no meaning."""
-    return text(value.replace("${", "$${"))
+    # As the loader reads it: `$${` keeps what follows as it is, up to the next `}`.
+    return text(re.sub(r"\$\{(?:[^}]*\})?", lambda match: f"${match.group()}", value))

@@ -103,7 +103,8 @@ def test_the_text_holds_what_the_data_says(
     assert after.endswith("# below\n")
 
 
-_TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Co"]))
+_MARKS = st.sampled_from(["${", "$${", "}", "${A}", "$", '"', "\\", ": ", " #", "- ", "\n", "null", "1"])
+_TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Co"])) | st.lists(_MARKS, max_size=5).map("".join)
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | _TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXT, inner, max_size=3),

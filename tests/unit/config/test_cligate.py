@@ -459,7 +459,9 @@ def test_a_url_that_holds_a_secret_is_not_repeated() -> None:
     assert "canary" not in cligate_file.text(imported) + "".join(cligate_file.notes(imported))
 
 
-_NASTY = st.sampled_from(["key_a", "a\n- b: c", "${HOME}", "}, x: {", "# no", "\u202e", '"', "'", "a: b", "é", "\x00"])
+_NASTY = st.sampled_from(
+    ["key_a", "a\n- b: c", "${HOME}", "${", "a${b", "}, x: {", "# no", "\u202e", '"', "'", "a: b", "é", "\x00"]
+)
 _TEXTS = _NASTY | st.text(max_size=12)
 _BOUND = st.one_of(
     st.none(),
