@@ -108,6 +108,8 @@ class Decisions:
                 raise Refused(400, "invalid_request", "`cursor` is not one that this journal has given.") from None
             except StoreError as error:
                 raise _away(error) from None
+            if chunk.gap:
+                why = why or "cursor_lost"
             matched, place = await asyncio.to_thread(_matched, chunk.items, sought, sought.limit - len(found), place)
             found += matched
             more = chunk.more or (bool(chunk.items) and place != chunk.items[-1][0])
@@ -126,9 +128,12 @@ class Decisions:
         pages, why = await self.journal.reading()
         found = await self._named(pages, wanted)
         if not found:
-            only = "" if why is None else " The shared journal is away, so only this replica's own records were read."
-            text = f"No record bears the id {wanted[:128]!r}: it is no longer kept, or not yet.{only}"
-            raise Refused(404, "decision_not_found", text)
+            reason = "it is no longer kept, or not yet."
+            if not self.journal.status().keep:
+                reason = "nothing is recorded (`decisions.keep` is 0)."
+            elif why is not None:
+                reason += " The shared journal is away, so only this replica's own records were read."
+            raise Refused(404, "decision_not_found", f"No record bears the id {wanted[:128]!r}: {reason}")
         first, *others = found
         return answer(record(first) | {"also": [each.request_id for each in others]})
 

@@ -34,7 +34,7 @@ class Events:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._readers: set[asyncio.Event] = set()
+        self._readers: dict[asyncio.Event, web.Request] = {}
         self._looking: asyncio.Task[None] | None = None
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
@@ -42,25 +42,30 @@ class Events:
         if len(self._readers) >= _READERS:
             raise Refused(503, "overloaded", f"{_READERS} readers follow the events of this replica already.")
         news = asyncio.Event()
-        self._readers.add(news)
+        self._readers[news] = request
         if self._looking is None:
             self._looking = asyncio.create_task(self._look())
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
         try:
-            return await self._told(request, news)
+            await self._told(request, response, news)
+        except ConnectionError:
+            # It has left, which is no fault, or takes nothing in: then nothing more is to be waited for either.
+            if request.transport is not None:
+                request.transport.abort()
         finally:
-            self._readers.discard(news)
+            del self._readers[news]
             if not self._readers and self._looking is not None:
                 self._looking.cancel()
                 self._looking = None
+        return response
 
-    async def _told(self, request: web.Request, news: asyncio.Event) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
+    async def _told(self, request: web.Request, response: web.StreamResponse, news: asyncio.Event) -> None:
         pages, place, gap = await self._start(request.headers.get("Last-Event-ID") or request.query.get("after"))
         await response.prepare(request)
         await _write(response, b": following\n\n")
         if gap:
             await _write(response, _gap("that id is not known here, or no longer"))
-        while True:
+        while not _gone(request):
             news.clear()
             try:
                 chunk = await pages.newer(place)
@@ -83,7 +88,9 @@ class Events:
         if not asked:
             return pages, place, False
         try:
-            return pages, asked, (await pages.newer(asked)).gap
+            # Whether something is missing after it is told with what comes next.
+            await pages.newer(asked)
+            return pages, asked, False
         except (BadPlace, StoreError):
             return pages, place, True
 
@@ -103,7 +110,7 @@ class Events:
         return place
 
     async def _look(self) -> None:
-        """While anybody reads: wake all when there may be something new."""
+        """While anybody reads: wake all when there may be something new, and who has left, to make room."""
         last = ""
         while True:
             await asyncio.sleep(_POLL)
@@ -112,10 +119,14 @@ class Events:
                 end = await pages.end()
             except StoreError:
                 end = "away"
-            if end != last:
-                last = end
-                for each in self._readers:
-                    each.set()
+            for news, request in self._readers.items():
+                if end != last or _gone(request):
+                    news.set()
+            last = end
+
+
+def _gone(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
 
 
 async def _comes(news: asyncio.Event) -> bool:

@@ -22,7 +22,8 @@ def supposed(word: Word, policy: Policy, now: float, span: float | None = None) 
             return State()
         case Word.OPEN:
             rest = policy.cooldown if span is None else span
-            return State(circuit=Circuit(Word.OPEN, now, now + rest, rest, REASON))
+            # For long enough that it may be asked ahead of its time, where no other tier may be.
+            return State(circuit=Circuit(Word.OPEN, now - machine.PACE, now + rest, rest, REASON))
         case Word.HALF_OPEN:
             rest = machine.LEASE if span is None else span
             return State(circuit=Circuit(Word.HALF_OPEN, now, now + rest, rest, REASON, token=REASON, probed=now))

@@ -103,7 +103,7 @@ class Exchange:
 
     def _model(self, served: Attempted) -> str:
         name = served.model if served.model != "*" else self.asked_model or "none"
-        return "".join(letter if " " < letter <= "~" else "?" for letter in name[:128]) or "none"
+        return _printable(name).replace(" ", "?") or "none"
 
     def end(self) -> None:
         """Let the exchange end now: a committed stream with an error event, what waits with a refusal."""
@@ -140,7 +140,7 @@ class Exchange:
         now, caller, called = self.ports.clock(), self.caller, self.request.headers.get("x-request-id")
         return Decision(
             request_id=self.trail.request_id,
-            caller_request_id=called[:128] if called else None,
+            caller_request_id=_printable(called) if called else None,
             at=self.at,
             started=self.started,
             replica=self.serving.replica,
@@ -163,6 +163,11 @@ class Exchange:
             body_out=caller.body_out,
             usage=self.usage,
         )
+
+
+def _printable(given: str) -> str:
+    """What a caller calls its request, as it can stand anywhere: a header may hold bytes of no letters."""
+    return "".join(letter if " " <= letter <= "~" else "?" for letter in given[:128])
 
 
 _RETRY_WORDS = frozenset({"retry-after", "x-should-retry", "x-homeport-retry-at"})

@@ -104,8 +104,14 @@ class Edge:
             if exchange.asking:
                 self._asking[exchange.asking] -= 1
             self._buffered -= exchange.body_in
-            self._sinks.ended(exchange.close())
+            self._ended(exchange)
         return exchange.caller.response
+
+    def _ended(self, exchange: Exchange) -> None:
+        try:
+            self._sinks.ended(exchange.close())
+        except Exception as error:  # noqa: BLE001  # a fault in telling the story takes no caller's answer away
+            self._sinks.failed(exchange.trail.request_id, error)
 
     def cut(self) -> None:
         """End everything that is in flight, each with a word to its caller."""
@@ -127,7 +133,7 @@ class Edge:
         refusal = exchange.refusal = refusals.malformed(too_large)
         exchange.outcome, exchange.caller.status = "rejected", refusal.status
         headers = CIMultiDict((*_JSON, *exchange.headers()))
-        self._sinks.ended(exchange.close())
+        self._ended(exchange)
         return web.Response(status=refusal.status, body=refusal.body(), headers=headers)
 
     async def _broken(self, exchange: Exchange) -> None:

@@ -127,7 +127,8 @@ def read_usage(usage: object) -> Usage | None:
         value: object = usage
         for key in path:
             value = value.get(key) if isinstance(value, Mapping) else None
-        return value if isinstance(value, int) else 0
+        # What an upstream says may be anything; a count is no less than nothing, and no more than JSON can say exactly.
+        return value if type(value) is int and 0 <= value < 2**53 else 0
 
     return Usage(
         input=count("prompt_tokens") or count("input_tokens"),

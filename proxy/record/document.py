@@ -3,7 +3,8 @@
 1. The document's shape is part of the API: docs/api.md lists its fields, all of them always there.
 2. Kept bytes are the facts themselves, so that another replica makes the same Decision of them; a fact that it does not
    know, it leaves out.
-3. Whatever callers and upstreams call things, it can be written: what JSON has no letter for becomes a question mark.
+3. Whatever callers and upstreams call things, it can be written: what JSON cannot say becomes a question mark, or the
+   nearest number that it can.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def kept(decision: Decision) -> bytes:
 
 
 def written(facts: dict[str, Any]) -> bytes:
-    """Facts as JSON. A header's stray bytes and halves of surrogate pairs, which may stand in ids, are replaced."""
+    """Facts as JSON. A header's stray bytes, halves of surrogate pairs and numbers beyond 64 bits are replaced."""
     try:
         return orjson.dumps(facts)
     except TypeError:
@@ -47,6 +48,8 @@ def _writable(what: Any) -> Any:
             return {name: _writable(each) for name, each in what.items()}
         case list() | tuple():
             return [_writable(each) for each in what]
+        case int() if not isinstance(what, bool):
+            return min(max(what, -(2**63)), 2**63 - 1)
         case _:
             return what
 

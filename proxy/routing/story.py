@@ -46,7 +46,8 @@ HEARD: Mapping[str, str] = {
     "good": "",
     "neutral": "its breaker heard nothing of it",
     "bad": "its breaker counted a failure",
-    "rate_limit": "its breaker parked it for as long as the upstream asked",
+    # A lone short one only moves the request on, and what the breaker made of it is not among these facts.
+    "rate_limit": "its breaker noted it, and parks the tier if the rest is long or asked for again at once",
     "quota": "its breaker parked it",
     "disable": "its breaker disabled it until an operator mends it",
     "disable_twice": "its breaker counted a failure, and disables it if that is met again",
@@ -97,8 +98,15 @@ def _asked(decision: Decision) -> str:
         how = _FOUND.get(decision.identified_by or "", "")
         who = f"the assistant {decision.assistant}{f' ({how})' if how else ''}"
     client = f", by client {decision.client}," if decision.client else ""
-    what = "something that is not served" if decision.endpoint == "other" else decision.endpoint
-    return f"{when}: {who}{client} asked for {what}{', streamed' if decision.stream else ''}."
+    return f"{when}: {who}{client} {_what(decision)}."
+
+
+def _what(decision: Decision) -> str:
+    if decision.endpoint != "other":
+        return f"asked for {decision.endpoint}{', streamed' if decision.stream else ''}"
+    if decision.refusal == "endpoint_not_enabled":
+        return "asked for something that is not served"
+    return "asked for the list of models" if decision.outcome == "success" else "called"
 
 
 def _tier(step: Step, unix: Callable[[float], float], tense: _Tense) -> str:
@@ -179,22 +187,31 @@ def _milestones(step: Attempted) -> str:
 def _got(decision: Decision) -> str:
     took, served = lasted(decision.duration), decision.served
     match decision.outcome:
+        case "cancelled" if served is not None and served.detail == "caller_stalled":
+            return f"The caller took in no more of the answer, and was given up after {took}."
         case "cancelled":
             begun = "with the answer under way" if served is not None else "before an answer"
             return f"The caller left after {took}, {begun}."
         case "rejected":
             return f"Homeport refused it: HTTP {decision.code} {decision.refusal}."
         case "client_error":
-            return f"The caller got the upstream's own answer, HTTP {decision.code}, after {took}."
+            return f"The caller got the upstream's own answer, {_sent(decision)}, after {took}."
         case "exhausted" if decision.refusal is None:
-            return f"The caller got the only upstream's own answer, HTTP {decision.code}, after {took}."
+            return f"The caller got the only upstream's own answer, {_sent(decision)}, after {took}."
         case "exhausted":
-            return f"No tier served it: the caller got HTTP {decision.code} {decision.refusal} after {took}."
+            return f"No tier served it: the caller got {_sent(decision)} after {took}."
         case "stream_broken" if served is not None:
-            return f"The caller got the beginning of an answer from {served.tier}, then an error event, after {took}."
+            end = "an error event" if decision.stream else "the connection's end"
+            return f"The caller got the beginning of an answer from {served.tier}, then {end}, after {took}."
         case _:
             by = f" from {served.tier}" if served is not None else ""
             return f"The caller got HTTP {decision.code}{by} after {took}{_usage(decision)}."
+
+
+def _sent(decision: Decision) -> str:
+    """An error, as it was sent: a stream that was opened while it waited has its status already."""
+    refusal = f" {decision.refusal}" if decision.refusal else ""
+    return f"an error event{refusal} in its stream" if decision.code == 200 else f"HTTP {decision.code}{refusal}"
 
 
 def _usage(decision: Decision) -> str:

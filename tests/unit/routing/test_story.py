@@ -111,8 +111,20 @@ def test_an_empty_place_is_told_without_a_binding() -> None:
             "The caller got the only upstream's own answer, HTTP 500, after 512ms.",
         ),
         (
-            {"outcome": "stream_broken"},
+            {"outcome": "exhausted", "code": 200, "refusal": "all_tiers_failed", "served": None, "stream": True},
+            "No tier served it: the caller got an error event all_tiers_failed in its stream after 512ms.",
+        ),
+        (
+            {"outcome": "client_error", "code": 200, "served": None, "stream": True},
+            "The caller got the upstream's own answer, an error event in its stream, after 512ms.",
+        ),
+        (
+            {"outcome": "stream_broken", "stream": True},
             "The caller got the beginning of an answer from fallback-1, then an error event, after 512ms.",
+        ),
+        (
+            {"outcome": "stream_broken"},
+            "The caller got the beginning of an answer from fallback-1, then the connection's end, after 512ms.",
         ),
     ],
 )
