@@ -42,7 +42,7 @@ from proxy.edge.identity import Identity
 from proxy.edge.openai import Edge, Sinks
 from proxy.edge.server import Server
 from proxy.providers.faults import override_row
-from proxy.record import happenings
+from proxy.record import happenings, lag
 from proxy.record.document import kept
 from proxy.record.journal import Journal
 from proxy.record.log import Log
@@ -78,7 +78,9 @@ class Replica:
         asking: Counter[str] = Counter()
         began = time.time() - time.monotonic()
         status = self._link.status if self._link is not None else None
-        self._metrics = Metrics(bindings, keeper.look, lambda at: began + at, asking, status)
+        self._metrics = Metrics(
+            bindings, keeper.look, lambda at: began + at, asking, status, self._upstreams.connections
+        )
         bounds = Bounds(config.limits.body, config.limits.in_flight, config.limits.buffered)
         self.edge = Edge(
             Serving(boot, Identity(config), bindings, ports, bounds),
@@ -180,6 +182,7 @@ class Replica:
             await self._link.sync()
             self._beside.append(asyncio.get_running_loop().create_task(self._link.run()))
         self._beside.append(asyncio.get_running_loop().create_task(self._journal.run()))
+        self._beside.append(asyncio.get_running_loop().create_task(lag.watch(time.monotonic, self._metrics.lagged)))
         calls = Calls(self._facts, self._hand, self._dry_run, self._decisions, self._events)
         operators = Operators(self._metrics.exposition, calls, self._token)
         server = Server(self.edge.serve, self.edge.malformed, handler_cancellation=True, **_HTTP)
