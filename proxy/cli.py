@@ -121,12 +121,10 @@ def _complain(*lines: object) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    loaded = _load(options.config, os.environ)
-    if isinstance(loaded, tuple):
-        return _complain(*loaded)
-    overridden = load.override(loaded, listen=options.listen, admin=options.admin)
+    overridden = _loaded(options)
     if isinstance(overridden, tuple):
         return _complain(*overridden)
+    file = options.config or (_FILE if _FILE.exists() else None)
     # The server's packages take most of a second to import, and every other command can do without them.
     import uvloop
 
@@ -136,7 +134,7 @@ def _serve(options: argparse.Namespace) -> int:
     log = to_stderr(time.time)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(app.serve(overridden, log, _say))
+            runner.run(app.serve(overridden, log, _say, lambda: _loaded(options), file))
     except app.CannotStart as error:
         log.close()
         sys.stderr.write(f"homeport: {error}\n")
@@ -144,6 +142,12 @@ def _serve(options: argparse.Namespace) -> int:
     finally:
         log.close()
     return 0
+
+
+def _loaded(options: argparse.Namespace) -> schema.Config | tuple[load.Fault, ...]:
+    """The configuration as this command line has it served, read anew."""
+    loaded = _load(options.config, os.environ)
+    return loaded if isinstance(loaded, tuple) else load.override(loaded, listen=options.listen, admin=options.admin)
 
 
 def _load(file: Path | None, env: Mapping[str, str]) -> schema.Config | tuple[load.Fault, ...]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from proxy.admin.assistants import Assistants
 from proxy.admin.auth import guarded
 from proxy.admin.breakers import Hand
 from proxy.admin.calls import answer, done
@@ -29,6 +30,7 @@ class Calls:
     dry_run: DryRun
     decisions: Decisions
     events: Events
+    assistants: Assistants
 
 
 class Operators:
@@ -46,6 +48,13 @@ class Operators:
             web.get("/api/decisions", of.decisions.search),
             web.get("/api/decisions/{id}", of.decisions.read),
             web.get("/api/events", of.events.stream),
+            web.get("/api/assistants", of.assistants.all),
+            web.get("/api/assistants/{assistant}", of.assistants.one),
+            web.put("/api/assistants/{assistant}", of.assistants.rebind),
+            web.post("/api/assistants/{assistant}/differences", of.assistants.settle),
+            web.get("/api/revisions", of.assistants.revisions),
+            web.post("/api/revisions/{number}/restore", of.assistants.restore),
+            web.post("/api/reload", self._reload),
         ]
         return [
             web.get("/metrics", self._metrics),
@@ -53,6 +62,12 @@ class Operators:
             web.get("/readyz", self._readyz),
             *(web.route(call.method, call.path, guarded(self._token, done(call.handler))) for call in calls),
         ]
+
+    async def _reload(self, _: web.Request) -> web.StreamResponse:
+        configured = self._calls.facts.configured
+        result = await configured.reload()
+        told = {"result": result, "revision": configured.revision, "faults": [str(each) for each in configured.faults]}
+        return answer(told, 422 if result == "invalid" else 200)
 
     async def _metrics(self, _: web.Request) -> web.Response:
         text = await asyncio.to_thread(self._exposition)

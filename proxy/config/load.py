@@ -141,6 +141,7 @@ def from_environment(env: Mapping[str, str]) -> Config | tuple[Fault, ...]:
     chains = {"embeddings": {"primary": anything}}
     data = {
         "version": 1,
+        "state_dir": None,
         "identity": {"default": "default"},
         "sources": {"openai": source},
         "assistants": {"default": {"primary": anything, "chains": chains}},
@@ -177,11 +178,7 @@ def override(config: Config, listen: str | None, admin: str | None) -> Config | 
 
 def notices(config: Config) -> tuple[str, ...]:
     """What an operator should know about a configuration that can be served."""
-    unused = [
-        ("state_dir", config.state_dir is not None),
-        ("edits", "edits" in config.model_fields_set),
-    ]
-    said = [f"{key} is read but not used by this version" for key, given in unused if given]
+    said: list[str] = []
     if not config.assistants:
         said.append("no assistants are configured: every request will be refused")
     for name, assistant in config.assistants.items():

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -70,7 +70,12 @@ class _Part(BaseModel):
     def _null_is_the_default(cls, data: Any) -> Any:
         if not isinstance(data, Mapping):
             return data
-        filled = {n for n, each in cls.model_fields.items() if not each.is_required() and each.default is not None}
+        # Where nothing is a value of its own, as for a cleared primary, an explicit null is kept: an operator said so.
+        filled = {
+            name
+            for name, each in cls.model_fields.items()
+            if not each.is_required() and type(None) not in get_args(each.annotation)
+        }
         return {key: value for key, value in data.items() if value is not None or key not in filled}
 
 
@@ -310,7 +315,8 @@ class Config(_Part):
     admin: Admin = Field(default_factory=Admin)
     store: Store = Field(default=SecretStr("memory"), json_schema_extra={"default": "memory"})
     """Where breaker state is kept: `memory`, or the URL of a Redis that the replicas share."""
-    state_dir: str | None = None
+    state_dir: str | None = "homeport-state"
+    """Where revisions are kept; null keeps them nowhere but in a shared store."""
     identity: Identity = Field(default_factory=Identity)
     clients: Clients = ()
     """Who may call: keys, or `open` for anybody. None are needed while listening on loopback only."""
@@ -321,6 +327,12 @@ class Config(_Part):
     decisions: Decisions = Field(default_factory=Decisions)
     edits: Annotated[Literal["on", "off"], BeforeValidator(words.on_or_off)] = "on"
 
+    @field_validator("state_dir", mode="after")
+    @classmethod
+    def _state_dir(cls, value: str | None, info: ValidationInfo) -> str | None:
+        directory: Path | None = info.context
+        return value if value is None or directory is None else str(directory / value)
+
     @property
     def shared_store(self) -> SharedStore | None:
         """The Redis that the replicas share; None where state is kept in memory."""
@@ -330,7 +342,9 @@ class Config(_Part):
     @property
     def fingerprint(self) -> str:
         """Names what the configuration says, secrets left out as in every repr: equal where the same is configured."""
-        return hashlib.sha256(repr(self).encode()).hexdigest()[:12]
+        # Where one replica listens and keeps its state is its own.
+        same = self.model_copy(update={"listen": None, "admin": None, "state_dir": None})
+        return hashlib.sha256(repr(same).encode()).hexdigest()[:12]
 
     def policy(self, assistant: str, source: str) -> Thresholds:
         """The breaker values for one assistant's use of one source; both must exist."""

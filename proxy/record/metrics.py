@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import platform
 from collections import deque
-from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Generic, TypeVar
 
@@ -18,19 +17,18 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.process_collector import ProcessCollector
 
 import proxy
-from proxy.breaker.linked import LinkStatus
 from proxy.breaker.state import Moved, Word
-from proxy.record.live_metrics import Live, Look, Shared, labelled
-from proxy.routing.bindings import Bindings
+from proxy.record.lately import prefix
+from proxy.record.live_metrics import Kept, Live, Now, Shared
+from proxy.routing.bindings import Bindings, Target, targets
 from proxy.routing.decision import Decision, Skipped, Step, word
-from proxy.terms import CHAT, EMBEDDINGS
-from proxy.upstream.client import Connections
+from proxy.terms import CHAT
 
 _LONG = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
 _SHORT = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
 _WHOLE = ("success", "fallback_success")
 _FROM_BOOT = (("success", "200"), ("fallback_success", "200"), ("exhausted", "503"))
-_NO_FAILURE = frozenset({"served", "cancelled", "unsupported", "client_fault", "context_length", "content_policy"})
+_RELOADS = ("ok", "invalid", "unchanged")
 
 Kind = TypeVar("Kind", Counter, Gauge, Histogram)
 _UNKNOWN = "_unknown"
@@ -44,20 +42,8 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 class Metrics:
     """One replica's metrics, in a registry of their own."""
 
-    def __init__(
-        self,
-        bindings: Bindings,
-        look: Look,
-        to_unix: Callable[[float], float],
-        serving: Mapping[str, int],
-        link: Callable[[], LinkStatus] | None = None,
-        connections: Callable[[], Mapping[str, Connections]] = dict,
-    ) -> None:
-        """`to_unix` turns times of the breakers' clock into Unix time; `serving` counts requests by assistant.
-
-        `link` is what is known of the shared store, where there is one; `connections` those of each source.
-        """
-        self._to_unix = to_unix
+    def __init__(self, now: Now) -> None:
+        self._now, self.lately = now, now.lately
         self._registry = registry = CollectorRegistry()
 
         def counter(name: str, text: str, *labels: str) -> _Family[Counter]:
@@ -118,36 +104,25 @@ class Metrics:
         self._limited = counter("homeport_rate_limited_total", "Requests over this replica's own limits", "scope", a)
         self._not_let_in = counter("homeport_auth_failures_total", "Callers that were not let in", "reason")
         self._lag = histogram("homeport_event_loop_lag_seconds", "How late the event loop is", _SHORT)
-        self._used = gauge(
-            "homeport_tier_last_used_timestamp_seconds", "Unix time of the last attempt, 0 = never", a, t
-        )
-        self._succeeded = gauge("homeport_tier_last_success_timestamp_seconds", "Unix time it last served, or 0", a, t)
-        self._failed = gauge(
-            "homeport_tier_last_failure_timestamp_seconds", "Unix time it last failed, 0 = never", a, t
-        )
-
         self._build(proxy.__version__, "", platform.python_version()).set(1)
         self._lag()
         self._limited("global", _UNKNOWN)
         for reason in _NOT_LET_IN:
             self._not_let_in(reason)
-        self._targets: dict[str, tuple[str, str]] = {}
-        for name, route in bindings.routes.items():
-            for outcome, code in _FROM_BOOT:
-                for stream in ("false", "true"):
-                    self._requests(name, CHAT.name, stream, outcome, code)
-            for label, tier in labelled(route):
-                self._used(name, label)
-                self._succeeded(name, label)
-                self._failed(name, label)
-                for guard in tier.guards.values():
-                    self._targets[guard.target] = (tier.binding.source, tier.binding.model)
-                    if guard.credential:
-                        self._targets[guard.credential] = (tier.binding.source, "*")
-        registry.register(Live(bindings, look, to_unix, serving, connections))
+        self._reloads = counter("homeport_config_reloads_total", "Times the file was read again", "result")
+        self._reloaded_at = gauge("homeport_config_last_reload_timestamp_seconds", "Unix time, 0 = never")
+        self._reloaded_well = gauge("homeport_config_last_reload_success", "1 if the file, as last read, is in force")
+        for result in _RELOADS:
+            self._reloads(result)
+        self._reloaded_at()
+        self._reloaded_well().set(1)
+        self._targets: dict[str, Target] = {}
+        self.follow(now.bindings())
+        registry.register(Live(now))
+        registry.register(Kept(now))
         self.delays: deque[float] = deque(maxlen=1000)
         """How long the latest pushes took, in seconds."""
-        if link is not None:
+        if now.link is not None:
             self._operations = histogram("homeport_redis_operation_seconds", "Time of store operations", _SHORT, "op")
             self._errors = counter("homeport_redis_errors_total", "Store operations that failed", "op", "error")
             self._delay = histogram(
@@ -155,8 +130,22 @@ class Metrics:
                 "From a change until it was known here",
                 (*_SHORT, 5, 30),
             )
-            registry.register(Shared(link, to_unix))
+            registry.register(Shared(now.link, now.to_unix))
         ProcessCollector(registry=registry)
+
+    def follow(self, bindings: Bindings) -> None:
+        """These are in force from now on: what is known of them from the start is there from the start."""
+        self._targets |= targets(bindings)
+        for name in bindings.routes:
+            for outcome, code in _FROM_BOOT:
+                for stream in ("false", "true"):
+                    self._requests(name, CHAT.name, stream, outcome, code)
+
+    def reloaded(self, result: str, at: float) -> None:
+        """The file was read again, at a Unix time: ok, invalid or unchanged."""
+        self._reloads(result).inc()
+        self._reloaded_at().set(at)
+        self._reloaded_well().set(float(result != "invalid"))
 
     def exposition(self) -> bytes:
         """The text that Prometheus scrapes. Takes milliseconds with many assistants; call it beside the event loop."""
@@ -179,11 +168,12 @@ class Metrics:
 
     def moved(self, target: str, move: Moved) -> None:
         """A breaker changed its word."""
-        source, model = self._targets[target]
-        self._moves(source, model, move.before.value, move.after.value, move.cause).inc()
+        known = self._targets[target]
+        self._moves(known.source, known.model, move.before.value, move.after.value, move.cause).inc()
 
     def ended(self, decision: Decision) -> None:
         """Count a finished request."""
+        self.lately.ended(decision)
         a = decision.assistant or _UNKNOWN
         stream = "true" if decision.stream else "false"
         self._requests(a, decision.endpoint, stream, decision.outcome, str(decision.code)).inc()
@@ -200,25 +190,25 @@ class Metrics:
         self._overhead().observe(max(0.0, decision.duration - decision.waited))
         if decision.first_byte is not None:
             self._first_byte(a, stream).observe(decision.first_byte)
-        prefix = _prefix(decision.endpoint)
+        before_tier = prefix(decision.endpoint)
         for step in decision.steps:
-            self._step(a, prefix + step.tier, step)
+            self._step(a, before_tier + step.tier, step)
         passed = set()
         for before, after in pairwise(decision.steps):
             passed.add(before.tier)
             # A tier that is asked once more, since no other may be, is no next one.
             if after.tier not in passed:
-                self._fallbacks(a, prefix + before.tier, prefix + after.tier, word(before)).inc()
+                self._fallbacks(a, before_tier + before.tier, before_tier + after.tier, word(before)).inc()
         if decision.outcome == "exhausted":
             self._exhausted(a, word(decision.steps[-1])).inc()
         if decision.served is not None and decision.usage is None and decision.outcome in _WHOLE:
-            self._no_usage(a, prefix + decision.served.tier).inc()
+            self._no_usage(a, before_tier + decision.served.tier).inc()
         if decision.served is not None and decision.usage is not None:
             usage = decision.usage
             counts = {"input": usage.input, "output": usage.output, "cache_read": usage.cache_read}
             for kind, count in (counts | {"reasoning": usage.reasoning}).items():
                 if count:
-                    self._tokens(a, prefix + decision.served.tier, kind).inc(count)
+                    self._tokens(a, before_tier + decision.served.tier, kind).inc(count)
 
     def _step(self, a: str, t: str, step: Step) -> None:
         if isinstance(step, Skipped):
@@ -240,17 +230,6 @@ class Metrics:
             self._stalls(a, t, "first_byte" if step.detail == "first_byte" else "mid_stream").inc()
         if step.outcome == "stream_broken":
             self._truncated(a, t).inc()
-        now = self._to_unix(step.ended)
-        self._used(a, t).set(now)
-        if step.outcome == "served":
-            self._succeeded(a, t).set(now)
-        elif step.outcome not in _NO_FAILURE:
-            self._failed(a, t).set(now)
-
-
-def _prefix(endpoint: str) -> str:
-    """Tiers of a chain of its own are told apart from those of the assistant's."""
-    return f"{EMBEDDINGS.chain}/" if endpoint == EMBEDDINGS.name else ""
 
 
 class _Family(Generic[Kind]):

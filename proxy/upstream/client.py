@@ -97,7 +97,7 @@ class Door:
 
     def __init__(self, connecting: Connecting, budget: RetryBudget) -> None:
         self._connecting = connecting
-        self._budget = budget
+        self._budget, self._owners = budget, 1
         self._connectors: list[_Connector] = []
         trust = ssl.create_default_context(cafile=connecting.ca_file)
         self._pooled = self._session(trust, force_close=False)
@@ -172,10 +172,17 @@ class Door:
         progress.first_byte = time.monotonic()
         return Answer(response)
 
+    def shared(self) -> Self:
+        """The same door for one more owner: it closes with the last of them."""
+        self._owners += 1
+        return self
+
     async def close(self) -> None:
-        """Drop every connection."""
-        await self._pooled.close()
-        await self._fresh.close()
+        """Drop every connection, unless somebody else still owns the door."""
+        self._owners -= 1
+        if self._owners <= 0:
+            await self._pooled.close()
+            await self._fresh.close()
 
     async def __aenter__(self) -> Self:
         return self

@@ -97,7 +97,8 @@ async def test_the_document_of_a_replica_that_shares_nothing(
     async with operated(tmp_path, settings, token=_TOKEN) as operator:
         told = await operator.status()
         assert set(told) == {
-            "version", "replica", "started_at", "uptime_seconds", "draining", "in_flight", "store", "journal", "breakers",
+            "version", "replica", "started_at", "uptime_seconds", "draining", "in_flight", "store", "journal",
+            "breakers", "revision", "configuration",
         }  # fmt: skip
         assert (told["version"], told["draining"], told["in_flight"]) == (__version__, False, 0)
         assert re.fullmatch(r"[0-9a-f]{10}", told["replica"])

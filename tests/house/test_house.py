@@ -22,6 +22,9 @@ from proxy.breaker.redis_scripts import ACL
 from proxy.breaker.redis_store import WORDS
 from proxy.breaker.state import Moved, View, Word
 from proxy.config import load, schema, yaml_map
+from proxy.record.journal import JournalStatus
+from proxy.record.lately import Lately
+from proxy.record.live_metrics import Configuration, Now
 from proxy.record.metrics import Metrics
 from proxy.routing.bindings import Bindings, bind
 from proxy.routing.decision import Attempted, Decision, Skipped
@@ -83,7 +86,7 @@ def _modules() -> list[str]:
 def test_every_module_imports_alone() -> None:
     """Whichever module of proxy/ is imported first, it finds what it needs, without a warning."""
     names = _modules()
-    assert {"proxy", "proxy.app", "proxy.terms", "proxy.config.schema"} <= set(names)
+    assert {"proxy", "proxy.app.replica", "proxy.terms", "proxy.config.schema"} <= set(names)
     ran = subprocess.run(
         [sys.executable, "-W", "error", "-c", _IMPORT_EACH, *names],
         cwd=_ROOT,
@@ -227,7 +230,20 @@ def _exported() -> dict[str, tuple[str, set[str]]]:
     bindings: Bindings = bind(config, "1", lambda secret: "digest")
     link = LinkStatus(True, 1.0, "", 1.0, "a", 2, 3, 4, 5.0)
     connections = {"s": Connections(in_use=1, idle=2, waiting=3)}
-    metrics = Metrics(bindings, _look, lambda at: at, {"bot": 1}, lambda: link, lambda: connections)
+    journal = JournalStatus("redis", 9, 9.0, 1, 1, {}, True, "")
+    metrics = Metrics(
+        Now(
+            bindings=lambda: bindings,
+            look=_look,
+            to_unix=lambda at: at,
+            serving={"bot": 1},
+            connections=lambda: connections,
+            lately=Lately(),
+            journal=lambda: journal,
+            configuration=lambda: Configuration("1", "2", 0),
+            link=lambda: link,
+        )
+    )
     metrics.store_operation("sync", 0.1, "timeout")
     metrics.propagated(0.1)
     metrics.lagged(0.1)
