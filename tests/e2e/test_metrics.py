@@ -26,6 +26,13 @@ _WORDS = ("closed", "open", "half_open", "parked", "disabled", "isolated")
 _A, _AT, _SM = {"assistant"}, {"assistant", "tier"}, {"source", "model"}
 
 _LABELS = {
+    "homeport_decisions_dropped_total": {"reason"},
+    "homeport_decisions_pending": set(),
+    "homeport_config_revision_info": {"revision", "file"},
+    "homeport_config_differences": set(),
+    "homeport_config_reloads_total": {"result"},
+    "homeport_config_last_reload_timestamp_seconds": set(),
+    "homeport_config_last_reload_success": set(),
     "homeport_build_info": {"version", "commit", "python"},
     "homeport_requests_total": _A | {"endpoint", "stream", "outcome", "code"},
     "homeport_request_duration_seconds": _A | {"stream"},
