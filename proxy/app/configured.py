@@ -64,6 +64,9 @@ class Configured:
         self._load, self._disk, self._shared, self._unix = load, disk, shared, unix
         self._told: Told | None = None
         self._lock = asyncio.Lock()
+        self._entered = False
+        """The file, as it is served, stands in the book. Entered once: while replicas have different files, the book does
+        not go to and fro between them."""
         self._refused = 0
         """The newest revision that does not go with this replica's file."""
         self.faults: tuple[Fault, ...] = ()
@@ -179,8 +182,6 @@ class Configured:
                 if self._disk is not None:
                     self._disk.discard()
                 return False
-            if self._disk is not None:
-                await asyncio.to_thread(self._disk.keep)
         except KeepError as error:
             raise NotChanged("not_kept", f"The change cannot be kept, so it is not made: {error}.") from None
         except StoreError as error:
@@ -188,7 +189,19 @@ class Configured:
                 self._disk.discard()
             text = f"The shared store is away ({error.word}), so the replicas would not agree: try again once it is up."
             raise NotChanged("store_away", text) from None
+        if self._disk is not None:
+            try:
+                await asyncio.to_thread(self._disk.keep)
+            except KeepError as error:
+                if self._shared is None:
+                    raise NotChanged("not_kept", f"The change cannot be kept, so it is not made: {error}.") from None
+                # The fleet has it already.
+                self._tell("revision_not_kept", why="not_kept")
         return True
+
+    def _tell(self, what: str, **facts: Any) -> None:
+        if self._told is not None:
+            self._told.event(what, **facts)
 
     async def _in_force(self, book: Ledger, config: Config) -> None:
         self.book, self.current = book, config
@@ -223,6 +236,7 @@ class Configured:
             return "unchanged"
         if late := [name for name in _RESTART if _value(loaded, name) != _value(self.file, name)]:
             self._told.event("restart_needed", fields=late)
+        self._entered = False
         before, note = self.current, ", ".join(_parts(self.file, loaded))
         self.file, self.current = loaded, laid
         await self._enter_file(before, note)
@@ -236,15 +250,15 @@ class Configured:
         for _ in range(_TRIES):
             book = ledger.filed(self.book, before, self.current, self.file.fingerprint, author, note)
             if book is self.book:
+                self._entered = True
                 return
             try:
                 if await self._keep(book):
-                    self.book = book
+                    self.book, self._entered = book, True
                     return
                 await self._catch_up()
             except NotChanged as refused:
-                if self._told is not None:
-                    self._told.event("revision_not_kept", why=refused.code)
+                self._tell("revision_not_kept", why=refused.code)
                 return
 
     async def close(self) -> None:
@@ -262,9 +276,11 @@ class Configured:
             await asyncio.sleep(_POLL)
             try:
                 number = await self._shared.number()
-                if number != self.book.number:
-                    async with self._lock:
+                async with self._lock:
+                    if number != self.book.number:
                         await self._catch_up()
+                    if not self._entered:
+                        await self._enter_file(None, "")
             except (StoreError, NotChanged):
                 continue
 
@@ -279,17 +295,16 @@ class Configured:
         laid = over.laid_over(self.file, book.edits, "edits")
         if isinstance(laid, tuple):
             # This replica's file is not the one that the edit was made upon: what it serves stays as it is.
-            if self._told is not None and self._refused != book.number:
+            if self._refused != book.number:
                 self._refused = book.number
-                self._told.event("revision_refused", number=book.number, faults=[str(fault) for fault in laid])
+                self._tell("revision_refused", number=book.number, faults=[str(fault) for fault in laid])
             raise NotChanged("faulty", "The newest revision does not go with this replica's file.")
         if self._disk is not None:
             try:
                 await asyncio.to_thread(self._disk.prepare, book)
                 await asyncio.to_thread(self._disk.keep)
             except KeepError:
-                if self._told is not None:
-                    self._told.event("revision_not_kept", why="not_kept")
+                self._tell("revision_not_kept", why="not_kept")
         self.book, self.current = book, laid
         if self._told is not None:
             await self._told.serve(laid, self.revision)
