@@ -1,4 +1,4 @@
-"""The `homeport` command: serve, status, explain, decisions, reset, isolate, release, demo, init, check, schema.
+"""The `homeport` command: serve and demo, what asks a running replica, and what needs files alone.
 
 1. Exit codes: 0 done, 1 could not, 2 the configuration or the command line is at fault.
 2. Faults go to stderr, one line each, with the remedy; what was asked for goes to stdout.
@@ -19,7 +19,7 @@ from urllib.parse import quote, urlencode
 import orjson
 
 import proxy
-from proxy.config import load, schema, starter
+from proxy.config import cligate_file, load, migrated_file, migrations, schema, starter
 
 _FILE = Path("homeport.yaml")
 
@@ -51,10 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--admin", metavar="HOST:PORT", help="overrides `admin.listen`")
     demo = command("demo", _demo, "Show what Homeport does, with simulated upstreams: no key, no config.")
     demo.add_argument("--once", action="store_true", help="end after the tour instead of staying up")
-    init = command("init", _init, "Write a commented configuration to start from.")
-    init.add_argument("file", type=Path, nargs="?", default=_FILE)
-    check = command("check", _check, "Check a configuration: every fault with its line and its remedy.")
-    check.add_argument("file", type=Path, nargs="?", default=_FILE)
+    _on_files(command)
     status = _operators(command("status", _status, "Say how a running replica, its store and its breakers are."))
     status.add_argument("--json", action="store_true", help="the document itself, for machines")
     explain = _operators(command("explain", _explain, "Say why a request was answered so, or what one would meet now."))
@@ -95,6 +92,25 @@ _SOUGHT = {
     "limit": "how many, 1 to 500",
     "cursor": "to go on where another search ended",
 }
+
+
+def _on_files(command: Callable[[str, object, str], argparse.ArgumentParser]) -> None:
+    """The commands that need nothing but files."""
+    init = command("init", _init, "Write a commented configuration to start from.")
+    init.add_argument("file", type=Path, nargs="?", default=_FILE)
+    check = command("check", _check, "Check a configuration: every fault with its line and its remedy.")
+    check.add_argument("file", type=Path, nargs="?", default=_FILE)
+    check.add_argument("--diff", action="store_true", help="show what `homeport migrate` would change in the file")
+    migrate = command("migrate", _migrate, "Print a configuration of an older version in the form of this one.")
+    migrate.add_argument("file", type=Path, nargs="?", default=_FILE)
+    migrate.add_argument("--write", action="store_true", help="write it, and keep the original as FILE.orig-<n>")
+    bring = command("import", _import, "Turn another proxy's settings into a configuration of Homeport's.")
+    bring.add_argument("product", choices=["cligate"], help="whose settings")
+    bring.add_argument("file", type=Path, metavar="settings.json")
+    bring.add_argument("--keys", type=Path, metavar="FILE", help="whose key is whose; default api-keys.json beside it")
+    bring.add_argument("-o", "--output", type=Path, metavar="FILE", help="a new file to write; default stdout")
+
+
 _ACTS = {
     "reset": "Close a binding's breakers and forget what they have met, once what disabled it is mended.",
     "isolate": "Keep requests off a binding, for a time or until release: how an outage is rehearsed.",
@@ -176,15 +192,8 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _init(options: argparse.Namespace) -> int:
-    try:
-        with options.file.open("x", encoding="utf-8") as file:
-            file.write(starter.starter())
-    except FileExistsError:
-        return _complain(
-            f"{options.file} exists already and was left as it is; name another file: homeport init OTHER.yaml"
-        )
-    except OSError as error:
-        return _complain(f"{options.file} cannot be written: {error.strerror}")
+    if code := _create(options.file, starter.starter(), "homeport init OTHER.yaml"):
+        return code
     _say(
         f"Wrote {options.file}. Next: export OPENAI_API_KEY, `homeport check {options.file}`, "
         f"`homeport serve -c {options.file}`."
@@ -192,13 +201,60 @@ def _init(options: argparse.Namespace) -> int:
     return 0
 
 
+def _create(new: Path, text: str, otherwise: str) -> int:
+    """Write a file that must not exist yet; an exit code, after the reason was told if it is not 0."""
+    try:
+        with new.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        return _complain(f"{new} exists already and was left as it is; name another file: {otherwise}")
+    except OSError as error:
+        return _complain(f"{new} cannot be written: {error.strerror}")
+    return 0
+
+
+def _import(options: argparse.Namespace) -> int:
+    imported = cligate_file.read(options.file, options.keys)
+    if isinstance(imported, load.Fault):
+        return _complain(imported)
+    if options.output is None:
+        sys.stdout.write(cligate_file.text(imported))
+    elif code := _create(options.output, cligate_file.text(imported), "-o OTHER.yaml"):
+        return code
+    _complain(*(f"note: {note}" for note in cligate_file.notes(imported)))
+    if options.output is not None:
+        _say(f"Wrote {options.output}. Next: `homeport check {options.output}`.")
+    return 0
+
+
 def _check(options: argparse.Namespace) -> int:
+    if options.diff:
+        planned = migrated_file.plan(options.file)
+        if isinstance(planned, tuple):
+            return _complain(*planned)
+        sys.stdout.write(planned.diff)
     loaded = load.read(options.file, os.environ)
     if isinstance(loaded, tuple):
         return _complain(*loaded)
     _say(f"{options.file}: good: {len(loaded.assistants)} assistants, {len(loaded.sources)} sources")
     for notice in load.notices(loaded):
         _say(f"note: {notice}")
+    return 0
+
+
+def _migrate(options: argparse.Namespace, steps: Sequence[migrations.Step] = migrations.STEPS) -> int:
+    planned = migrated_file.plan(options.file, steps)
+    if isinstance(planned, tuple):
+        return _complain(*planned)
+    _complain(*(f"note: {note}" for note in planned.notes))
+    if not options.write:
+        sys.stdout.write(planned.after)
+    elif planned.due:
+        try:
+            _say(f"Wrote {options.file}; the original is {migrated_file.write(planned)}.")
+        except migrated_file.CannotWrite as error:
+            sys.stderr.write(f"homeport: {error}\n")
+            return 1
     return 0
 
 

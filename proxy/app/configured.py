@@ -65,8 +65,8 @@ class Configured:
         self._told: Told | None = None
         self._lock = asyncio.Lock()
         self._entered = False
-        """The file, as it is served, stands in the book. Entered once: while replicas have different files, the book does
-        not go to and fro between them."""
+        """The file, as it is served, stands in the book. Entered once: where replicas
+        have different files, the book does not go to and fro between them."""
         self._refused = 0
         """The newest revision that does not go with this replica's file."""
         self.faults: tuple[Fault, ...] = ()

@@ -8,14 +8,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from proxy.config import checks, explain, yaml_map
+from proxy.config import checks, explain, migrations, older, yaml_map
 from proxy.config.addresses import Address, address
 from proxy.config.fault import Fault as Fault
 from proxy.config.fault import Finding, Loc, Wrong, dotted, in_order
@@ -27,35 +27,53 @@ _START = "`homeport init` writes one to start from"
 
 def read(path: Path, env: Mapping[str, str]) -> Config | tuple[Fault, ...]:
     """Load a file. Reads it, and whatever its `${file:…}` and `ca_file` name."""
+    found = read_text(path)
+    return (found,) if isinstance(found, Fault) else parse(found, str(path), env, path.parent)
+
+
+def read_text(path: Path, remedy: str = _START) -> str | Fault:
+    """A file's text. Reads it; `remedy` is for a file that cannot be read."""
     name = str(path)
     try:
         raw = path.read_bytes()
     except OSError as error:
-        return (Fault(name, 0, 0, "", f"cannot be read: {error.strerror}", _START),)
+        return Fault(name, 0, 0, "", f"cannot be read: {error.strerror}", remedy)
     try:
-        text = raw.decode("utf-8-sig")
+        return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = raw[: error.start]
         line, column = before.count(b"\n") + 1, len(before) - before.rfind(b"\n")
-        return (Fault(name, line, column, "", "not UTF-8", "save the file as UTF-8"),)
-    return parse(text, name, env, path.parent)
+        return Fault(name, line, column, "", "not UTF-8", "save the file as UTF-8")
 
 
-def parse(text: str, name: str, env: Mapping[str, str], base_dir: Path) -> Config | tuple[Fault, ...]:
-    """Load a text; `name` is what faults call it, `base_dir` is where relative paths start."""
+def parse(
+    text: str,
+    name: str,
+    env: Mapping[str, str],
+    base_dir: Path,
+    steps: Sequence[migrations.Step] = migrations.STEPS,
+) -> Config | tuple[Fault, ...]:
+    """Load a text; `name` is what faults call it, `base_dir` is where relative paths start.
+
+    A text of an older version is migrated in memory by `steps`; `Config.migrated` then tells what they did.
+    """
     interpolation = Interpolation(env, base_dir)
     root, faults = yaml_map.compose(text, name, interpolation)
     if root is None or not isinstance(root.content, dict):
         if root is not None and root.content is not None:
             faults.append(Fault(name, root.line, root.column, "", "expected a mapping of keys", _START))
         return in_order(faults or [Fault(name, 1, 1, "", "the file is empty", _START)])
-    loading = _Loading(root, name, base_dir)
+    brought = older.bring(root, name, steps)
+    if isinstance(brought, Fault):
+        return (brought,)
+    loading = _Loading(brought.root, name, base_dir)
     config = loading.config()
     mask = interpolation.mask
-    found = [replace(each, problem=mask(each.problem), remedy=mask(each.remedy)) for each in loading.faults]
+    told = [*brought.faults, *loading.faults]
+    found = [replace(each, problem=mask(each.problem), remedy=mask(each.remedy)) for each in told]
     if config is None or faults or found:
         return in_order([*faults, *found])
-    return config
+    return config.came_by(brought.changes) if brought.changes else config
 
 
 class _Loading:
@@ -178,7 +196,7 @@ def override(config: Config, listen: str | None, admin: str | None) -> Config | 
 
 def notices(config: Config) -> tuple[str, ...]:
     """What an operator should know about a configuration that can be served."""
-    said: list[str] = []
+    said = [f"{change}; `homeport migrate --write` writes it" for change in config.migrated]
     if not config.assistants:
         said.append("no assistants are configured: every request will be refused")
     for name, assistant in config.assistants.items():

@@ -21,6 +21,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    PrivateAttr,
     SecretStr,
     Tag,
     ValidationInfo,
@@ -54,6 +55,7 @@ from proxy.config.fields import (
     Whole,
 )
 from proxy.config.headers import forwarded_name
+from proxy.config.migrations import Change
 from proxy.config.quantities import within
 from proxy.config.words import SharedStore
 
@@ -332,6 +334,19 @@ class Config(_Part):
     def _state_dir(cls, value: str | None, info: ValidationInfo) -> str | None:
         directory: Path | None = info.context
         return value if value is None or directory is None else str(directory / value)
+
+    _migrated: tuple[Change, ...] = PrivateAttr(default=())
+
+    @property
+    def migrated(self) -> tuple[Change, ...]:
+        """What migrations made of an older file; empty for one of this version."""
+        return self._migrated
+
+    def came_by(self, changes: tuple[Change, ...]) -> Config:
+        """The same configuration, which knows what migrations made of its file."""
+        config = self.model_copy()
+        config._migrated = changes
+        return config
 
     @property
     def shared_store(self) -> SharedStore | None:

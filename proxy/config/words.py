@@ -21,6 +21,8 @@ from proxy.terms import Cause
 ASSISTANT_ID = r"[a-z0-9][a-z0-9._-]{0,62}"
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
 
+VERSION = 1
+"""Of the configuration's form. A file of an older one is migrated, a newer one is refused."""
 KINDS = ("openai", "openai-compatible")
 _LATER_KINDS = frozenset({"azure-openai", "anthropic", "claude-account", "chatgpt-account"})
 _ABILITIES = ("tools", "images", "json_schema")
@@ -111,11 +113,19 @@ def shared_store(url: str) -> SharedStore:
 
 
 def version(value: object) -> object:
-    if value == "1":
-        return 1
-    if value != 1 or isinstance(value, bool | float):
-        raise Wrong("a configuration version that is not known here", "write version: 1")
-    return value
+    number = whole_version(value)
+    if number is None:
+        raise Wrong("expected the version of the file's form, a whole number", f"write version: {VERSION}")
+    if number != VERSION:
+        raise Wrong(f"there is no such version; this Homeport reads {VERSION}", f"write version: {VERSION}")
+    return number
+
+
+def whole_version(value: object) -> int | None:
+    """The number of a form, which may come as text where it was substituted; None for anything else."""
+    if isinstance(value, str) and re.fullmatch(r"0|[1-9][0-9]{0,8}", value, re.ASCII):
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def ability(value: object) -> object:

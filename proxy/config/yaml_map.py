@@ -105,6 +105,48 @@ def broken(node: Node, loc: Loc = ()) -> Iterator[Loc]:
         yield from broken(each, (*loc, segment))
 
 
+def planted(value: Any, line: int, column: int) -> Node:
+    """Ordinary values as a tree, all of which stands at one place."""
+    match value:
+        case dict():
+            held = {key: planted(each, line, column) for key, each in value.items()}
+            return Node(line, column, held, dict.fromkeys(held, (line, column)))
+        case list():
+            return Node(line, column, [planted(each, line, column) for each in value])
+        case _:
+            return Node(line, column, value)
+
+
+def cut(root: Node, loc: Loc) -> tuple[Node, tuple[int, int]]:
+    """Take a mapping's value out, and the mappings that held nothing else; the value, and where its key stood."""
+    parents = [root]
+    for segment in loc[:-1]:
+        inner = child(parents[-1], segment)
+        if inner is None:
+            raise LookupError
+        parents.append(inner)
+    name = str(loc[-1])
+    node, key = parents[-1].content.pop(name), parents[-1].keys.pop(name)
+    for depth in range(len(loc) - 2, -1, -1):
+        segment = loc[depth]
+        if parents[depth + 1].content or not isinstance(segment, str):
+            break
+        del parents[depth].content[segment], parents[depth].keys[segment]
+    return node, key
+
+
+def graft(root: Node, loc: Loc, node: Node, key: tuple[int, int] | None = None) -> None:
+    """Put a value where there is none; mappings on the way are made. `key`: where its key is said to stand."""
+    key = key or (node.line, node.column)
+    for segment in loc[:-1]:
+        inner = child(root, segment)
+        if inner is None:
+            inner = Node(node.line, node.column, {})
+            root.content[segment], root.keys[str(segment)] = inner, key
+        root = inner
+    root.content[loc[-1]], root.keys[str(loc[-1])] = node, key
+
+
 def _present(node: Node, without: Collection[Loc], loc: Loc) -> Iterator[tuple[str | int, Node]]:
     return ((key, each) for key, each in _held(node) if not each.broken and (*loc, key) not in without)
 

@@ -125,6 +125,10 @@ def _homeport_shared(place: Place) -> Command:
     return _serve(place, primary=place.upstream, store=place.store)
 
 
+def _homeport_unrecorded(place: Place) -> Command:
+    return _serve(place, primary=place.upstream, keep=0)
+
+
 def replica(place: Place, chains: int) -> Command:
     """A Homeport of a fleet: it also serves `chains` assistants whose primary is dead, each a target."""
     return _serve(place, primary=place.upstream, store=place.store, chains=chains)
@@ -135,12 +139,13 @@ def chain(number: int) -> str:
     return f"{ASSISTANT}-{number}"
 
 
-def _serve(place: Place, *, primary: int, store: str = "memory", chains: int = 0) -> Command:
+def _serve(place: Place, *, primary: int, store: str = "memory", chains: int = 0, keep: int = 20_000) -> Command:
     config = place.folder / "homeport.yaml"
     text = _HOMEPORT.format(
         port=place.port,
         admin=place.admin,
         store=store,
+        keep=keep,
         primary=primary,
         more=_DEAD.format(dead=place.dead) if chains else "",
         fallback=place.upstream,
@@ -155,6 +160,7 @@ version: 1
 listen: 127.0.0.1:{port}
 admin: {{listen: 127.0.0.1:{admin}, token: made-up-for-the-benchmark}}
 store: "{store}"
+decisions: {{keep: {keep}}}
 breaker: {{cooldown: 1h, cooldown_max: 1h}}  # longer than any run: an open breaker stays open
 sources:
   home: {{kind: openai-compatible, base_url: "http://127.0.0.1:{primary}/v1"}}
@@ -184,4 +190,6 @@ CANDIDATES = (DIRECT, NGINX, PLAIN, HOMEPORT, HOMEPORT_DEAD)
 
 ALONE = replace(HOMEPORT, name="store: memory", loads=frozenset({Load.JSON}))
 SHARED = Candidate("store: redis", _homeport_shared, frozenset({Load.JSON}))
-"""The same Homeport with and without others to share its breakers with: fleet.py runs them side by side."""
+UNRECORDED = Candidate("keep: 0", _homeport_unrecorded, frozenset({Load.JSON}))
+"""The same Homeport with and without others to share its breakers and records with, and without any records: fleet.py
+runs them side by side."""

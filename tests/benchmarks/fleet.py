@@ -23,7 +23,7 @@ from pathlib import Path
 from proxy.breaker.redis_scripts import READ, SWAP, SYNC
 from proxy.breaker.state import Policy
 from tests.benchmarks import candidates, load, members, process, rounds, upstream
-from tests.benchmarks.candidates import ALONE, SHARED, Place
+from tests.benchmarks.candidates import ALONE, SHARED, UNRECORDED, Place
 from tests.benchmarks.fleet_measures import CALLERS, FEW, REPLICAS, SHAPES
 from tests.benchmarks.rounds import Plan, Samples
 from tests.integration import redis_server
@@ -78,9 +78,11 @@ class Fleet:
             folder.mkdir()
             with contextlib.ExitStack() as stack:
                 run = rounds.Run(plan, folder, stack, self._store("cpu"))
-                await run.go([ALONE, SHARED] if number % 2 else [SHARED, ALONE])
+                sides = [ALONE, SHARED, UNRECORDED]
+                await run.go(sides[number % 3 :] + sides[: number % 3])
             for name, values in run.samples["cpu_request"].items():
                 self.samples["cpu_request"][name] += values
+                self.samples["cpu_recording"][name] += values
 
     # -- eight of `homeport serve`
 

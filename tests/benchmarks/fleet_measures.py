@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from proxy.breaker.state import Policy
 from tests.benchmarks import rounds
-from tests.benchmarks.candidates import ALONE, SHARED
+from tests.benchmarks.candidates import ALONE, SHARED, UNRECORDED
 from tests.benchmarks.report import Measure
 
 REPLICAS, CALLERS = 8, 50
@@ -58,6 +58,14 @@ MEASURES = (
         1.05,
         shown=(ALONE.name, SHARED.name),
         owes=SHARED.name,
+    ),
+    Measure(
+        "cpu_recording",
+        "the same, recording against not recording",
+        UNRECORDED.name,
+        1.05,
+        shown=(UNRECORDED.name, ALONE.name, SHARED.name),
+        owes=ALONE.name,
     ),
     Measure(
         "commands",

@@ -72,7 +72,7 @@ async def test_the_command_says_who_it_is_and_what_it_can(tmp_path: Path) -> Non
     assert told == Ran(0, f"homeport {version('homeport')}\n", "")
     assert module == told
     assert helped.code == 0
-    for command in ("serve", "status", "demo", "init", "check", "schema"):
+    for command in ("serve", "status", "demo", "init", "check", "migrate", "import", "schema"):
         assert f"\n    {command} " in helped.out
 
 
@@ -173,6 +173,89 @@ async def test_check_notes_what_will_surprise(tmp_path: Path) -> None:
     assert len(notes) == 1
     assert all(note.startswith("note: ") for note in notes)
     assert any("idle" in note for note in notes)
+
+
+async def test_a_newer_configuration_is_refused_by_every_command(tmp_path: Path) -> None:
+    """One fault with its place and its remedy, whatever else the file holds; nothing is served, shown or written."""
+    file = tmp_path / "homeport.yaml"
+    file.write_text("# ours\nversion: 2\nlisten: {of: the, future: 1}\n")
+    for arguments in (("check",), ("check", "--diff"), ("migrate",), ("migrate", "--write"), ("serve", *_ANYWHERE)):
+        ran = await _run(*arguments, cwd=tmp_path)
+        assert (ran.code, ran.out) == (2, "")
+        assert ran.err.startswith("homeport.yaml:2:10: version: a newer version than this Homeport reads, which is 1; ")
+        assert len(ran.err.splitlines()) == 1
+    assert os.listdir(tmp_path) == ["homeport.yaml"]
+
+
+async def test_a_configuration_of_today_has_nothing_to_migrate(tmp_path: Path) -> None:
+    """`check --diff` shows no diff, `migrate` prints the file as it stands, `--write` leaves it and makes no copy."""
+    text = _config("http://127.0.0.1:1/v1", "# mine ${NOT_READ}\n")
+    (tmp_path / "homeport.yaml").write_text(text)
+    checked, printed, written = await asyncio.gather(
+        _run("check", "--diff", cwd=tmp_path),
+        _run("migrate", cwd=tmp_path),
+        _run("migrate", "--write", "homeport.yaml", cwd=tmp_path),
+    )
+    assert checked == Ran(0, "homeport.yaml: good: 1 assistants, 1 sources\n", "")
+    told = "note: homeport.yaml is of version 1, the newest: there is nothing to migrate\n"
+    assert (printed, written) == (Ran(0, text, told), Ran(0, "", told))
+    assert (tmp_path / "homeport.yaml").read_text() == text
+    assert os.listdir(tmp_path) == ["homeport.yaml"]
+
+
+_CLIGATE: dict[str, object] = {
+    "enabled": True,
+    "bindingConfigured": True,
+    "boundModelSource": {"type": "api-key", "id": "key_a", "model": "m-1"},
+    "fallbacks": [{"type": "claude-account", "id": "me@example.com"}],
+    "circuitBreaker": {"failureThreshold": 99, "probeIntervalMs": 180000},
+}
+
+
+async def test_a_chain_comes_from_cligate_and_is_served(tmp_path: Path, first: Simulator) -> None:
+    """Imported, checked and served: the model is CliGate's, the key comes from the environment alone."""
+    key = {"id": "key_a", "type": "openai", "apiKey": "sk-canary", "baseUrl": first.base_url, "enabled": True}
+    (tmp_path / "settings.json").write_bytes(orjson.dumps({"assistantAgent": _CLIGATE}))
+    (tmp_path / "api-keys.json").write_bytes(orjson.dumps({"keys": [key]}))
+    shown = await _run("import", "cligate", "settings.json", cwd=tmp_path)
+    made = await _run("import", "cligate", "settings.json", "-o", "homeport.yaml", cwd=tmp_path)
+    again = await _run("import", "cligate", "settings.json", "-o", "homeport.yaml", cwd=tmp_path)
+    assert (shown.code, made.code, again.code) == (0, 0, 2)
+    assert (tmp_path / "homeport.yaml").read_text() == shown.out
+    assert made.err == shown.err
+    assert made.out == "Wrote homeport.yaml. Next: `homeport check homeport.yaml`.\n"
+    assert again.err == "homeport.yaml exists already and was left as it is; name another file: -o OTHER.yaml\n"
+    assert "canary" not in shown.out + shown.err
+    assert all(line.startswith("note: ") for line in shown.err.splitlines())
+    for said in ("failureThreshold is out of", "kind claude-account are not served", "set OPENAI_API_KEY to CliGate's"):
+        assert said in shown.err
+    unset = await _run("check", cwd=tmp_path)
+    assert (unset.code, unset.out) == (2, "")
+    assert "OPENAI_API_KEY" in unset.err
+    env = {"OPENAI_API_KEY": "sk-made-up"}
+    assert await _run("check", cwd=tmp_path, env=env) == Ran(0, "homeport.yaml: good: 1 assistants, 1 sources\n", "")
+    async with _serving(*_ANYWHERE, cwd=tmp_path, env=env) as replica:
+        answer = await replica.client().chat.completions.create(
+            model="whatever", messages=[{"role": "user", "content": "Hello"}]
+        )
+        assert answer.model == "m-1"
+    assert [request.header("authorization") for request in first.requests] == ["Bearer sk-made-up"]
+
+
+async def test_a_binding_that_was_cleared_in_cligate_is_not_filled(tmp_path: Path) -> None:
+    """`bindingConfigured` with nothing bound stays null through the command, switches or not."""
+    block = {**_CLIGATE, "boundModelSource": None, "fallbacks": [], "sources": {"openaiApiKeyBridge": True}}
+    (tmp_path / "settings.json").write_bytes(orjson.dumps({"assistantAgent": block}))
+    made = await _run("import", "cligate", "settings.json", "-o", "homeport.yaml", cwd=tmp_path)
+    checked, other, unknown = await asyncio.gather(
+        _run("check", cwd=tmp_path),
+        _run("import", "cligate", "homeport.yaml", cwd=tmp_path),
+        _run("import", "something", "settings.json", cwd=tmp_path),
+    )
+    assert (made.code, checked.code, other.code, unknown.code) == (0, 0, 2, 2)
+    assert "    primary: null  #" in (tmp_path / "homeport.yaml").read_text()
+    assert "note: assistant assistant-agent is bound to nothing: its requests will be refused\n" in checked.out
+    assert other.err == "homeport.yaml:1:1: not JSON; name the file that CliGate wrote\n"
 
 
 async def test_serve_without_a_configuration_needs_a_key(tmp_path: Path) -> None:

@@ -115,7 +115,15 @@ edits: true
         ("# nothing\n", ["f:1:1: the file is empty; `homeport init` writes one to start from"]),
         ("[a]", ["f:1:1: expected a mapping of keys; `homeport init` writes one to start from"]),
         ("{}", ["f:1:1: version: `version` is missing; add version: 1"]),
-        ("version: 2", ["f:1:10: version: a configuration version that is not known here; write version: 1"]),
+        ("version: 2\nfuture: {key: ${NOBODY}}", [
+            "f:1:10: version: a newer version than this Homeport reads, which is 1; "
+            "serve it with the Homeport that it was written for, or go back to the file kept from before"
+        ]),
+        ("version: 0", ["f:1:10: version: there is no such version; this Homeport reads 1; write version: 1"]),
+        ("version: one\nedits: true", [
+            "f:1:10: version: expected the version of the file's form, a whole number; write version: 1",
+            "f:2:8: edits: expected on or off; it can be `on`, `off`",
+        ]),
         ("version: 1\nassistants: []", [
             "f:2:13: assistants: expected a mapping of keys, found a list; write it like {key: value}"
         ]),
