@@ -24,6 +24,7 @@ from typing import Any
 from aiohttp import web
 
 import proxy
+from proxy.admin.binding_test import BindingTest
 from proxy.admin.breakers import Hand
 from proxy.admin.dry_run import DryRun
 from proxy.admin.operators import Operators
@@ -45,6 +46,7 @@ from proxy.routing.decision import Decision
 from proxy.routing.walk import Ports
 from proxy.upstream.attempt import Source, Upstreams
 from proxy.upstream.client import Connecting
+from proxy.upstream.listing import Listings
 
 _HTTP: dict[str, Any] = {"access_log": None, "max_line_size": 64 * 1024, "max_field_size": 64 * 1024}
 """Both listeners' settings: bytes of one header, and no log but our own."""
@@ -100,6 +102,8 @@ class Replica:
         )
         self._hand = Hand(bindings, keeper.operate, time.monotonic)
         self._dry_run = DryRun(bindings, keeper, time.monotonic, lambda at: began + at)
+        listings = Listings(self._upstreams.at)
+        self._binding_test = BindingTest(config, bindings, keeper.look, listings.ask, lambda at: began + at)
         self._linking: asyncio.Task[None] | None = None
 
     def _shared(self, config: schema.Config, replica: str) -> Link | None:
@@ -153,7 +157,9 @@ class Replica:
             # So that the first request already knows what the fleet knows; a store that is away costs half a second.
             await self._link.sync()
             self._linking = asyncio.get_running_loop().create_task(self._link.run())
-        operators = Operators(self._metrics.exposition, self._facts, self._hand, self._dry_run, self._token)
+        operators = Operators(
+            self._metrics.exposition, self._facts, self._hand, self._dry_run, self._binding_test, self._token
+        )
         server = Server(self.edge.serve, self.edge.malformed, handler_cancellation=True, **_HTTP)
         self.data_address = await self._listen(web.ServerRunner(server, shutdown_timeout=1.0), self._config.listen)
         application = web.Application(client_max_size=64 * 1024)

@@ -1,4 +1,4 @@
-"""The `homeport` command: serve, status, reset, isolate, release, demo, init, check, schema.
+"""The `homeport` command: serve, status, test-binding, reset, isolate, release, demo, init, check, schema.
 
 1. Exit codes: 0 done, 1 could not, 2 the configuration or the command line is at fault.
 2. Faults go to stderr, one line each, with the remedy; what was asked for goes to stdout.
@@ -56,6 +56,13 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("file", type=Path, nargs="?", default=_FILE)
     status = _operators(command("status", _status, "Say how a running replica, its store and its breakers are."))
     status.add_argument("--json", action="store_true", help="the document itself, for machines")
+    test = _operators(command("test-binding", _test_binding, "Test a source and a model as a tier; asks no model."))
+    test.add_argument("source")
+    test.add_argument("model")
+    test.add_argument("--assistant", metavar="ID", help="whose chain's checks it would have to pass")
+    test.add_argument("--tier", help="as which tier of it: primary, fallback-1, …")
+    test.add_argument("--reach", action="store_true", help="ask the source for its listing of models, which is free")
+    test.add_argument("--json", action="store_true", help="the document itself, for machines")
     for act, text in _ACTS.items():
         hand = _operators(command(act, _act, text))
         hand.set_defaults(act=act)
@@ -196,7 +203,18 @@ def _act(options: argparse.Namespace) -> int:
     return 0
 
 
-def _ask(options: argparse.Namespace, path: str, order: Mapping[str, str] | None) -> dict[str, Any] | int:
+def _test_binding(options: argparse.Namespace) -> int:
+    from proxy.admin import shell
+
+    order = {key: getattr(options, key) for key in ("source", "model", "assistant", "tier", "reach")}
+    told = _ask(options, "/api/bindings/test", order)
+    if isinstance(told, int):
+        return told
+    _say(orjson.dumps(told, option=orjson.OPT_INDENT_2).decode() if options.json else shell.binding(told))
+    return 0 if told["ok"] else 1
+
+
+def _ask(options: argparse.Namespace, path: str, order: Mapping[str, object] | None) -> dict[str, Any] | int:
     """What the replica answers, or an exit code after the reason was told."""
     from proxy.admin import shell
 

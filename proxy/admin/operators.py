@@ -11,8 +11,10 @@ from collections.abc import Callable
 from aiohttp import web
 
 from proxy.admin.auth import guarded
+from proxy.admin.binding_test import BindingTest
 from proxy.admin.breakers import Hand
 from proxy.admin.calls import answer, done
+from proxy.admin.catalog import catalog
 from proxy.admin.dry_run import DryRun
 from proxy.admin.status import Sources, status
 
@@ -21,16 +23,24 @@ class Operators:
     """What Prometheus and an orchestrator ask for, and what operators do with their token."""
 
     def __init__(
-        self, exposition: Callable[[], bytes], facts: Sources, hand: Hand, dry_run: DryRun, token: str
+        self,
+        exposition: Callable[[], bytes],
+        facts: Sources,
+        hand: Hand,
+        dry_run: DryRun,
+        binding_test: BindingTest,
+        token: str,
     ) -> None:
         self._exposition, self._facts, self._hand, self._dry_run = exposition, facts, hand, dry_run
-        self._token = token
+        self._binding_test, self._token = binding_test, token
 
     def routes(self) -> list[web.RouteDef]:
         calls = [
             web.get("/api/status", self._status),
             web.post("/api/breakers", self._hand.act),
             web.post("/api/assistants/{assistant}/explain", self._dry_run.explain),
+            web.post("/api/bindings/test", self._binding_test.test),
+            web.get("/api/catalog", self._catalog),
         ]
         return [
             web.get("/metrics", self._metrics),
@@ -53,3 +63,7 @@ class Operators:
 
     async def _status(self, _: web.Request) -> web.Response:
         return answer(status(self._facts))
+
+    async def _catalog(self, _: web.Request) -> web.Response:
+        test = self._binding_test
+        return answer(catalog(test.config, test.bindings, test.look))

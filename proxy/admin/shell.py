@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 _LIMIT = 10.0
-_REFUSALS = ("invalid_request", "binding_not_found", "store_away", "request_too_large")
+_REFUSALS = ("invalid_request", "assistant_not_found", "binding_not_found", "store_away", "request_too_large")
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -23,7 +23,7 @@ class NoAnswer(Exception):
     """The replica did not say what it was asked."""
 
 
-def ask(base: str, path: str, token: str, order: Mapping[str, str] | None = None) -> dict[str, Any]:
+def ask(base: str, path: str, token: str, order: Mapping[str, object] | None = None) -> dict[str, Any]:
     """What the operators' listener `base`, an http URL, answers at `path`, to an order if there is one.
 
     Raises NoAnswer.
@@ -76,6 +76,15 @@ def status(told: dict[str, Any], now: float) -> str:
     if not told["breakers"]:
         lines.append("breakers: all closed")
     lines += [f"breaker: {_breaker(each, now)}" for each in told["breakers"]]
+    return "\n".join(lines)
+
+
+def binding(told: dict[str, Any]) -> str:
+    """`/api/bindings/test`, a line for each finding."""
+    lines = []
+    for each in told["findings"]:
+        remedy = f" → {each['remedy']}" if each["remedy"] else ""
+        lines.append(f"{each['level']:<7} {each['what']}: {each['said']}{remedy}")
     return "\n".join(lines)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -229,6 +230,11 @@ class Source(_Part):
     def _ca_file(cls, value: str | None, info: ValidationInfo) -> str | None:
         directory: Path | None = info.context
         return value if value is None or directory is None else str(directory / value)
+
+    @property
+    def host(self) -> str:
+        """Of the base URL: a name or an address, IPv6 without brackets."""
+        return urlsplit(self.base_url).hostname or ""
 
 
 class Assistant(Chain):

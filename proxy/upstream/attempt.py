@@ -75,6 +75,10 @@ class Upstreams:
         attempt = _Attempt(question, binding, limits, progress, source, self._unix)
         return await attempt.run(door)
 
+    def at(self, name: str) -> tuple[Source, Door]:
+        """A source and its door; it must exist."""
+        return self._sources[name]
+
     async def close(self) -> None:
         """Drop every connection of every source."""
         for _, door in self._sources.values():

@@ -100,7 +100,7 @@ class Door:
             socket_factory=_keepalive_socket,
             **options,
         )
-        return aiohttp.ClientSession(
+        session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None),
@@ -109,35 +109,45 @@ class Door:
             max_line_size=_HEADER_BUDGET,
             max_field_size=_HEADER_BUDGET,
         )
+        # The client would send a GET again by itself, unseen; the tests of the listing hold it to this.
+        session._retry_connection = False
+        return session
 
     async def post(
         self, url: str, headers: Headers, body: bytes, progress: Progress, connect: float
     ) -> Answer | Diagnosis:
         """Send one POST. `connect` bounds TCP and TLS, in seconds; other limits are the caller's, who may cancel."""
         self._budget.earn()
-        answer = await self._post(self._pooled, url, headers, body, progress, connect)
+        answer = await self._send(self._pooled, "POST", url, headers, body, progress, connect)
         if isinstance(answer, _Stale):
             if self._budget.spend():
                 progress.retried = True
-                answer = await self._post(self._fresh, url, headers, body, progress, connect)
+                answer = await self._send(self._fresh, "POST", url, headers, body, progress, connect)
             if isinstance(answer, _Stale):
                 return answer.diagnosis
         return answer
 
-    async def _post(
+    async def look(self, url: str, headers: Headers, connect: float) -> Answer | Diagnosis:
+        """Send one GET on a connection of its own, as if nobody had asked: no pool and no budget is touched."""
+        answer = await self._send(self._fresh, "GET", url, headers, None, Progress(time.monotonic()), connect)
+        return answer.diagnosis if isinstance(answer, _Stale) else answer
+
+    async def _send(
         self,
         session: aiohttp.ClientSession,
+        method: str,
         url: str,
         headers: Headers,
-        body: bytes,
+        body: bytes | None,
         progress: Progress,
         connect: float,
     ) -> Answer | Diagnosis | _Stale:
         progress.reused = False
         try:
-            response = await session.post(
+            response = await session.request(
+                method,
                 URL(url, encoded=True),
-                data=io.BytesIO(body) if len(body) > _LARGE_BODY else body,
+                data=io.BytesIO(body) if body is not None and len(body) > _LARGE_BODY else body,
                 headers=CIMultiDict(headers),
                 allow_redirects=False,
                 proxy=self._connecting.proxy,
