@@ -24,10 +24,12 @@ from typing import Any
 from aiohttp import web
 
 import proxy
+from proxy.admin.auth import Gate
 from proxy.admin.binding_test import BindingTest
 from proxy.admin.breakers import Hand
 from proxy.admin.dry_run import DryRun
 from proxy.admin.operators import Operators
+from proxy.admin.sessions import Sessions
 from proxy.admin.status import Sources
 from proxy.breaker.keeper import Keeper
 from proxy.breaker.link import Link
@@ -158,7 +160,12 @@ class Replica:
             await self._link.sync()
             self._linking = asyncio.get_running_loop().create_task(self._link.run())
         operators = Operators(
-            self._metrics.exposition, self._facts, self._hand, self._dry_run, self._binding_test, self._token
+            self._metrics.exposition,
+            self._facts,
+            self._hand,
+            self._dry_run,
+            self._binding_test,
+            Gate(self._token, Sessions(time.monotonic, lambda: secrets.token_urlsafe(32)), time.monotonic),
         )
         server = Server(self.edge.serve, self.edge.malformed, handler_cancellation=True, **_HTTP)
         self.data_address = await self._listen(web.ServerRunner(server, shutdown_timeout=1.0), self._config.listen)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from proxy.admin.auth import guarded
+from proxy.admin.auth import Gate
 from proxy.admin.binding_test import BindingTest
 from proxy.admin.breakers import Hand
 from proxy.admin.calls import answer, done
@@ -20,7 +20,7 @@ from proxy.admin.status import Sources, status
 
 
 class Operators:
-    """What Prometheus and an orchestrator ask for, and what operators do with their token."""
+    """What Prometheus and an orchestrator ask for, and what operators do with their token or their session."""
 
     def __init__(
         self,
@@ -29,10 +29,10 @@ class Operators:
         hand: Hand,
         dry_run: DryRun,
         binding_test: BindingTest,
-        token: str,
+        gate: Gate,
     ) -> None:
         self._exposition, self._facts, self._hand, self._dry_run = exposition, facts, hand, dry_run
-        self._binding_test, self._token = binding_test, token
+        self._binding_test, self._gate = binding_test, gate
 
     def routes(self) -> list[web.RouteDef]:
         calls = [
@@ -41,12 +41,14 @@ class Operators:
             web.post("/api/assistants/{assistant}/explain", self._dry_run.explain),
             web.post("/api/bindings/test", self._binding_test.test),
             web.get("/api/catalog", self._catalog),
+            web.delete("/api/session", self._gate.sign_out),
         ]
         return [
             web.get("/metrics", self._metrics),
             web.get("/healthz", self._healthz),
             web.get("/readyz", self._readyz),
-            *(web.route(call.method, call.path, guarded(self._token, done(call.handler))) for call in calls),
+            web.post("/api/session", done(self._gate.sign_in)),
+            *(web.route(call.method, call.path, self._gate.guarded(done(call.handler))) for call in calls),
         ]
 
     async def _metrics(self, _: web.Request) -> web.Response:
