@@ -1,4 +1,4 @@
-"""The `homeport` command: serve, status, test-binding, reset, isolate, release, demo, init, check, schema.
+"""The `homeport` command: serve, status, test-binding, reset, isolate, release, demo, init, check, keys, schema.
 
 1. Exit codes: 0 done, 1 could not, 2 the configuration or the command line is at fault.
 2. Faults go to stderr, one line each, with the remedy; what was asked for goes to stdout.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import secrets
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -73,6 +74,16 @@ def _parser() -> argparse.ArgumentParser:
             hand.add_argument(
                 "--for", dest="seconds", metavar="TIME", help="for how long, like 10m; else until release"
             )
+    keys = command("keys", _keys_list, "Make a key for a client, or list the clients.").add_subparsers(
+        required=True, metavar="new|list"
+    )
+    new = keys.add_parser("new", help="make a key: it is shown once, and kept as its SHA-256")
+    new.set_defaults(run=_keys_new)
+    new.add_argument("id", help="what logs call the client")
+    new.add_argument("--assistant", action="append", default=[], metavar="ID", help="one that it may use; else all")
+    new.add_argument("--write", action="store_true", help="add the client to the configuration, comments kept")
+    for each in (new, keys.add_parser("list", help="list the clients")):
+        each.add_argument("-c", "--config", type=Path, metavar="FILE", help="where they stand")
     command("schema", _schema, "Print the JSON Schema of the configuration, for editors.")
     return parser
 
@@ -212,6 +223,30 @@ def _test_binding(options: argparse.Namespace) -> int:
         return told
     _say(orjson.dumps(told, option=orjson.OPT_INDENT_2).decode() if options.json else shell.binding(told))
     return 0 if told["ok"] else 1
+
+
+def _keys_new(options: argparse.Namespace) -> int:
+    from proxy.config import keys
+
+    file = options.config or (_FILE if options.write else None)
+    chance = secrets.token_bytes(keys.CHANCE)
+    issued = keys.issue(options.id, options.assistant, file, os.environ, chance, write=options.write)
+    if isinstance(issued, tuple):
+        return _complain(*issued)
+    _say(issued.key)
+    _say(issued.line)
+    sys.stderr.write(f"the key is shown this once; {issued.note}\n")
+    return 0
+
+
+def _keys_list(options: argparse.Namespace) -> int:
+    from proxy.config import keys
+
+    loaded = load.read(options.config or _FILE, os.environ)
+    if isinstance(loaded, tuple):
+        return _complain(*loaded)
+    _say("\n".join(keys.known(loaded)))
+    return 0
 
 
 def _ask(options: argparse.Namespace, path: str, order: Mapping[str, object] | None) -> dict[str, Any] | int:
