@@ -23,9 +23,9 @@ from proxy.admin.reached import Reached, reset
 from proxy.breaker.permit import Guard
 from proxy.breaker.state import View, Word
 from proxy.config import schema, words
-from proxy.config.addresses import is_loopback
 from proxy.config.fault import Wrong
 from proxy.providers.listing import Listed
+from proxy.providers.networks import is_private_host
 from proxy.routing.bindings import Bindings
 from proxy.routing.story import clock
 from proxy.terms import CHAT, ENDPOINTS, Diagnosis
@@ -218,8 +218,8 @@ def _credential(name: str, source: schema.Source) -> Finding:
     carrying = [header for header in source.headers if header.lower() in _CREDENTIALS]
     if carrying:
         return ok(What.CREDENTIAL, f"No `api_key`; {words.listed(carrying)} is sent with its configured value.")
-    if is_loopback(source.host):
-        return ok(What.CREDENTIAL, "No key is set, which a server on this machine may not need.")
+    if is_private_host(source.host):
+        return ok(What.CREDENTIAL, "No key is set, which a server of one's own may not need.")
     return warning(What.CREDENTIAL, "No key is set.", f"set `sources.{name}.api_key`, unless the source asks for none")
 
 

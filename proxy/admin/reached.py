@@ -17,6 +17,10 @@ from proxy.terms import Cause, Diagnosis
 
 _NO_ANSWER: Mapping[str, tuple[str, str]] = {
     "dns_error": ("its host's name cannot be resolved", "correct `base_url`, or this machine's DNS"),
+    "address_refused": (
+        "its name leads to a link-local or metadata address, or to a private one, which it may not have",
+        "correct `base_url` or DNS; if a private network is meant, say `private_network: true`",
+    ),
     "tls_error": ("TLS failed", "check the scheme in `base_url`, and `ca_file` for certificates of your own"),
     "proxy_error": ("its forward proxy does not let it through", "check the source's `proxy`"),
     "connect_error": ("nothing accepts connections there", "start it, or correct host and port in `base_url`"),

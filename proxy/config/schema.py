@@ -40,6 +40,7 @@ from proxy.config.fields import (
     AssistantId,
     Cooldown,
     Duration,
+    Flag,
     Frozen,
     HeaderName,
     Listen,
@@ -57,6 +58,7 @@ from proxy.config.fields import (
 from proxy.config.headers import forwarded_name
 from proxy.config.quantities import within
 from proxy.config.words import SharedStore
+from proxy.providers.networks import is_private_host
 
 OPENAI_URL = "https://api.openai.com/v1"
 
@@ -212,6 +214,8 @@ class Source(_Part):
     """A forward proxy to go through."""
     ca_file: str | None = None
     """Certificates to trust for this source; a relative path starts at the configuration's directory."""
+    private_network: Flag = False
+    """Its public name may lead to a private address, or to this machine."""
     breaker: Breaker | None = None
     faults: tuple[FaultRule, ...] = ()
     """What this source's errors mean, before the built-in table is asked."""
@@ -235,6 +239,11 @@ class Source(_Part):
     def host(self) -> str:
         """Of the base URL: a name or an address, IPv6 without brackets."""
         return urlsplit(self.base_url).hostname or ""
+
+    @property
+    def private(self) -> bool:
+        """What is connected to, the forward proxy or else the source itself, may have a private address."""
+        return self.private_network or is_private_host(urlsplit(self.proxy or self.base_url).hostname or "")
 
 
 class Assistant(Chain):

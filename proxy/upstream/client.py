@@ -3,7 +3,9 @@
 1. The client's exceptions are mapped here, once; nothing of it crosses the door.
 2. A pooled connection that the upstream closed before a single byte of answer costs one retry on a fresh connection,
    never two, and only while the retry budget lasts. Nothing else is ever sent twice to the same tier.
-3. Our own trouble (file descriptors, our resolver, our pool being full) is LOCAL: it says nothing of the upstream.
+3. An address is judged when it is connected to, after its name was resolved, whoever resolved it: what a source may
+   not have gets no socket. Redirects are never followed.
+4. Our own trouble (file descriptors, our resolver, our pool being full) is LOCAL: it says nothing of the upstream.
 """
 
 from __future__ import annotations
@@ -19,9 +21,11 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import aiohttp
+from aiohttp.abc import AbstractResolver
 from multidict import CIMultiDict
 from yarl import URL
 
+from proxy.providers.networks import Network, network
 from proxy.terms import Cause, Diagnosis, Headers, Progress
 
 _OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
@@ -36,6 +40,8 @@ class Connecting:
     max_connections: int = 100
     proxy: str | None = None
     ca_file: str | None = None
+    private: bool = False
+    """The address may be a private one, or this machine's."""
 
 
 class RetryBudget:
@@ -84,9 +90,11 @@ class Answer:
 class Door:
     """One source's connections."""
 
-    def __init__(self, connecting: Connecting, budget: RetryBudget) -> None:
+    def __init__(self, connecting: Connecting, budget: RetryBudget, resolver: AbstractResolver | None = None) -> None:
+        """`resolver` looks up names; without one the system does."""
         self._connecting = connecting
         self._budget = budget
+        self._resolver = resolver
         trust = ssl.create_default_context(cafile=connecting.ca_file)
         self._pooled = self._session(trust, force_close=False)
         self._fresh = self._session(trust, force_close=True)
@@ -97,7 +105,8 @@ class Door:
             limit=self._connecting.max_connections,
             ssl=trust,
             force_close=force_close,
-            socket_factory=_keepalive_socket,
+            resolver=self._resolver,
+            socket_factory=self._socket,
             **options,
         )
         session = aiohttp.ClientSession(
@@ -112,6 +121,13 @@ class Door:
         # The client would send a GET again by itself, unseen; the tests of the listing hold it to this.
         session._retry_connection = False
         return session
+
+    def _socket(self, addr_info: tuple[Any, ...]) -> socket.socket:
+        """One for an address that the source may have. Asked once for a connection, however long that lasts."""
+        lies = network(addr_info[4][0])
+        if lies is Network.PUBLIC or (lies is Network.PRIVATE and self._connecting.private):
+            return _keepalive_socket(addr_info)
+        raise _AddressRefused(errno.EACCES, "an address that this source may not have")
 
     async def post(
         self, url: str, headers: Headers, body: bytes, progress: Progress, connect: float
@@ -174,6 +190,10 @@ class Door:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+
+class _AddressRefused(OSError):
+    """No socket was made. The same words each time, so that the client hands it on as it is when it met several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +264,8 @@ def _sendable(value: str) -> str:
 def _diagnose_request(error: Exception) -> Diagnosis:
     """What kept an answer's head from coming."""
     os_error = getattr(error, "os_error", error)
+    if isinstance(os_error, _AddressRefused):
+        return Diagnosis(Cause.ADDRESS_REFUSED, "address_refused")
     if getattr(os_error, "errno", None) in _OURS:
         return Diagnosis(Cause.LOCAL, "no_resources")
     match error:

@@ -114,7 +114,7 @@ async def test_a_source_that_is_not_there() -> None:
     [
         ("openai", "ok", "A key is set"),
         ("far", "ok", "`api-key` is sent"),
-        ("local", "ok", "a server on this machine"),
+        ("local", "ok", "a server of one's own"),
         ("bare", "warning", "No key is set."),
     ],
 )
@@ -249,6 +249,7 @@ async def test_would_a_reset_help(answer: Listed | Diagnosis | None, view: View,
     [
         (_GOOD, "ok", "with 200"),
         (Diagnosis(Cause.NETWORK, "dns_error"), "error", "cannot be resolved"),
+        (Diagnosis(Cause.ADDRESS_REFUSED, "address_refused"), "error", "which it may not have"),
         (Diagnosis(Cause.NETWORK, "tls_error"), "error", "TLS failed"),
         (Diagnosis(Cause.NETWORK, "bad_http"), "error", "the connection broke"),
         (Diagnosis(Cause.TIMEOUT_TOTAL, "total"), "error", "within 5 s"),
