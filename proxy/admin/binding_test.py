@@ -105,15 +105,7 @@ class BindingTest:
         if disabled := [each.seen for each in guarded if each.seen.word is Word.DISABLED]:
             worthwhile, told = reset(disabled, reached, asked.source, asked.model)
             found.append(told)
-        resolves = {
-            "kind": source.kind,
-            "url": source.base_url + _path(placed),
-            "headers": _added(source),
-            "credential": "set" if source.api_key else "none",
-            "proxy": source.proxy is not None,
-            "tier": placed.tier if placed else None,
-        }
-        return _document(asked, resolves, found, guarded, reached, worthwhile)
+        return _document(asked, _resolves(source, placed), found, guarded, reached, worthwhile)
 
     def _no_source(self, name: str) -> Finding:
         known = list(self.config.sources)
@@ -209,6 +201,17 @@ def _document(
         "reached": reached.document() if reached else None,
         "reset_worthwhile": worthwhile,
         "findings": [each.document() for each in found],
+    }
+
+
+def _resolves(source: schema.Source, placed: Placed | None) -> dict[str, Any]:
+    return {
+        "kind": source.kind,
+        "url": source.base_url + _path(placed),
+        "headers": _added(source),
+        "credential": "set" if source.api_key else "none",
+        "proxy": source.proxy is not None,
+        "tier": placed.tier if placed else None,
     }
 
 
