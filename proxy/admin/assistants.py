@@ -16,12 +16,11 @@ from aiohttp import web
 from proxy.admin.calls import Asked, Refused, answer, order
 from proxy.admin.configuration import Configuration, NotChanged
 from proxy.breaker.permit import Guard
-from proxy.breaker.state import View
+from proxy.breaker.state import View, severity
 from proxy.config import edits as over
 from proxy.config.ledger import Author, Revision
 from proxy.record.document import breaker_document
 from proxy.record.lately import Lately
-from proxy.record.live_metrics import severity
 from proxy.routing.bindings import Bindings, Chain, Route, Tier
 
 _STATUS = {"outdated": 412, "faulty": 422, "unknown": 404, "store_away": 503, "not_kept": 507}

@@ -40,7 +40,7 @@ def _source(source: schema.Source) -> Source:
         base_url=source.base_url,
         headers=(*credential, *fixed),
         forward_headers=frozenset(name.lower() for name in source.forward_headers),
-        connecting=Connecting(source.max_connections, source.proxy, source.ca_file),
+        connecting=Connecting(source.max_connections, source.proxy, source.ca_file, source.private),
         overrides=tuple(
             override_row(fault.status, fault.code, fault.type, fault.phrase, fault.cause) for fault in source.faults
         ),

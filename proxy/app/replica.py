@@ -25,11 +25,14 @@ from aiohttp import web
 
 import proxy
 from proxy.admin.assistants import Assistants
+from proxy.admin.auth import Gate
+from proxy.admin.binding_test import BindingTest
 from proxy.admin.breakers import Hand
 from proxy.admin.decisions import Decisions
 from proxy.admin.dry_run import DryRun
 from proxy.admin.events import Events
 from proxy.admin.operators import Calls, Operators
+from proxy.admin.sessions import Sessions
 from proxy.admin.status import Sources
 from proxy.app import building
 from proxy.app.configured import Configured, Load
@@ -55,6 +58,7 @@ from proxy.routing.bindings import Bindings, bind, targets
 from proxy.routing.decision import Decision
 from proxy.routing.walk import Ports
 from proxy.upstream.attempt import Upstreams
+from proxy.upstream.listing import Listings
 
 _HTTP: dict[str, Any] = {"access_log": None, "max_line_size": 64 * 1024, "max_field_size": 64 * 1024}
 """Both listeners' settings: bytes of one header, and no log but our own."""
@@ -239,8 +243,9 @@ class Replica:
     async def _open(self, config: schema.Config) -> None:
         server = Server(self.edge.serve, self.edge.malformed, handler_cancellation=True, **_HTTP)
         self.data_address = await self._listen(web.ServerRunner(server, shutdown_timeout=1.0), config.listen)
+        gate = Gate(self._token, Sessions(time.monotonic, lambda: secrets.token_urlsafe(32)), time.monotonic)
         application = web.Application(client_max_size=64 * 1024)
-        application.add_routes(Operators(self._metrics.exposition, self._calls(), self._token).routes())
+        application.add_routes(Operators(self._metrics.exposition, self._calls(), gate).routes())
         runner = web.AppRunner(application, shutdown_timeout=1.0, **_HTTP)
         self.admin_address = await self._listen(runner, config.admin.listen)
 
@@ -261,6 +266,7 @@ class Replica:
             now=time.time,
             to_unix=self._to_unix,
         )
+        listings = Listings(lambda source: self._upstreams.at(source))
         return Calls(
             facts,
             Hand(bindings, keeper.operate, time.monotonic),
@@ -268,6 +274,7 @@ class Replica:
             Decisions(self._journal),
             Events(self._journal),
             Assistants(self.configured, bindings, keeper.look, self._metrics.lately, time.time, self._to_unix),
+            BindingTest(lambda: self.configured.current, bindings, keeper.look, listings.ask, self._to_unix),
         )
 
     async def _listen(self, runner: web.BaseRunner, address: Address) -> str:

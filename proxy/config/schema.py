@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -40,6 +41,7 @@ from proxy.config.fields import (
     AssistantId,
     Cooldown,
     Duration,
+    Flag,
     Frozen,
     HeaderName,
     Listen,
@@ -58,6 +60,7 @@ from proxy.config.headers import forwarded_name
 from proxy.config.migrations import Change
 from proxy.config.quantities import within
 from proxy.config.words import SharedStore
+from proxy.providers.networks import is_private_host
 
 OPENAI_URL = "https://api.openai.com/v1"
 
@@ -218,6 +221,8 @@ class Source(_Part):
     """A forward proxy to go through."""
     ca_file: str | None = None
     """Certificates to trust for this source; a relative path starts at the configuration's directory."""
+    private_network: Flag = False
+    """Its public name may lead to a private address, or to this machine."""
     breaker: Breaker | None = None
     faults: tuple[FaultRule, ...] = ()
     """What this source's errors mean, before the built-in table is asked."""
@@ -236,6 +241,16 @@ class Source(_Part):
     def _ca_file(cls, value: str | None, info: ValidationInfo) -> str | None:
         directory: Path | None = info.context
         return value if value is None or directory is None else str(directory / value)
+
+    @property
+    def host(self) -> str:
+        """Of the base URL: a name or an address, IPv6 without brackets."""
+        return urlsplit(self.base_url).hostname or ""
+
+    @property
+    def private(self) -> bool:
+        """What is connected to, the forward proxy or else the source itself, may have a private address."""
+        return self.private_network or is_private_host(urlsplit(self.proxy or self.base_url).hostname or "")
 
 
 class Assistant(Chain):

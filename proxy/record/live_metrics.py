@@ -15,15 +15,13 @@ from prometheus_client.registry import Collector
 
 from proxy.breaker.linked import LinkStatus
 from proxy.breaker.permit import Guard
-from proxy.breaker.state import View, Word
+from proxy.breaker.state import View, Word, severity
 from proxy.record.journal import DROPS, JournalStatus
 from proxy.record.lately import Lately
 from proxy.routing.bindings import Bindings, Route, Tier
 from proxy.upstream.client import Connections
 
 Look = Callable[[Guard], View]
-
-_SEVERITY = (Word.CLOSED, Word.HALF_OPEN, Word.OPEN, Word.PARKED, Word.DISABLED, Word.ISOLATED)
 
 
 def labelled(route: Route) -> Iterator[tuple[str, Tier]]:
@@ -120,11 +118,6 @@ class Live(Collector):
         if view.until is not None:
             return self._now.to_unix(view.until)
         return 0.0 if view.word is Word.CLOSED else math.inf
-
-
-def severity(view: View) -> int:
-    """How bad a breaker's word is: of several, the worst is shown."""
-    return _SEVERITY.index(view.word)
 
 
 class Kept(Collector):

@@ -90,6 +90,10 @@ class Upstreams:
         """Those of each source, now. May be asked from another thread."""
         return {name: door.connections() for name, (_, door) in self._sources.items()}
 
+    def at(self, name: str) -> tuple[Source, Door]:
+        """A source and its door; it must exist."""
+        return self._sources[name]
+
     async def close(self) -> None:
         """Drop every connection that no later configuration has taken over."""
         for _, door in self._sources.values():

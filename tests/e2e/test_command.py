@@ -72,7 +72,7 @@ async def test_the_command_says_who_it_is_and_what_it_can(tmp_path: Path) -> Non
     assert told == Ran(0, f"homeport {version('homeport')}\n", "")
     assert module == told
     assert helped.code == 0
-    for command in ("serve", "status", "demo", "init", "check", "migrate", "import", "schema"):
+    for command in ("serve", "status", "demo", "init", "check", "migrate", "import", "keys", "schema"):
         assert f"\n    {command} " in helped.out
 
 

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel
 
 from proxy import cli
+from proxy.admin.findings import What
 from proxy.breaker.linked import LinkStatus
 from proxy.breaker.permit import Guard
 from proxy.breaker.redis_scripts import ACL
@@ -310,6 +311,13 @@ def test_every_header_is_documented() -> None:
     assert "x-homeport-tier" in named
     assert set(_HEADER.findall(_doc("api"))) == named
     assert set(_HEADER.findall((_ROOT / "README.md").read_text())) <= named
+
+
+def test_what_a_finding_can_be_about_is_documented() -> None:
+    """docs/api.md lists the words in the order in which findings are told."""
+    said = re.search(r"^`what` is, in this order, (.+?)\. ", _doc("api"), re.MULTILINE)
+    assert said is not None
+    assert _code(said.group(1)) == list(What)
 
 
 def _refusals() -> set[tuple[str, int]]:

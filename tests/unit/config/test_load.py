@@ -358,6 +358,21 @@ def test_notices_tell_what_does_nothing() -> None:
     assert load.notices(unbound) == ("assistant a is bound to nothing: its requests will be refused",)
 
 
+def test_a_token_that_the_network_can_guess_is_told() -> None:
+    """A short one is told where the listener is reachable from elsewhere; its value is not."""
+    text = "version: 1\nadmin: {listen: '%s', token: %s}\nassistants: {a: {}}"
+    for listen, token, told in (
+        ("0.0.0.0:1", "short-one", True),
+        ("0.0.0.0:1", "x" * 20, False),
+        ("127.0.0.1:1", "short-one", False),
+    ):
+        config = load.parse(text % (listen, token), "f", {}, Path())
+        assert isinstance(config, Config)
+        said = str(load.notices(config))
+        assert ("can guess" in said) is told
+        assert token not in said
+
+
 _NAMES = [
     "version",
     "1",
