@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import secrets
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -67,6 +68,13 @@ def _parser() -> argparse.ArgumentParser:
     for field, text in _SOUGHT.items():
         decisions.add_argument(f"--{field}", help=text)
     decisions.add_argument("--json", action="store_true", help="the document itself, for machines")
+    test = _operators(command("test-binding", _test_binding, "Test a source and a model as a tier; asks no model."))
+    test.add_argument("source")
+    test.add_argument("model")
+    test.add_argument("--assistant", metavar="ID", help="whose chain's checks it would have to pass")
+    test.add_argument("--tier", help="as which tier of it: primary, fallback-1, …")
+    test.add_argument("--reach", action="store_true", help="ask the source for its listing of models, which is free")
+    test.add_argument("--json", action="store_true", help="the document itself, for machines")
     for act, text in _ACTS.items():
         hand = _operators(command(act, _act, text))
         hand.set_defaults(act=act)
@@ -77,6 +85,16 @@ def _parser() -> argparse.ArgumentParser:
             hand.add_argument(
                 "--for", dest="seconds", metavar="TIME", help="for how long, like 10m; else until release"
             )
+    keys = command("keys", _keys_list, "Make a key for a client, or list the clients.").add_subparsers(
+        required=True, metavar="new|list"
+    )
+    new = keys.add_parser("new", help="make a key: it is shown once, and kept as its SHA-256")
+    new.set_defaults(run=_keys_new)
+    new.add_argument("id", help="what logs call the client")
+    new.add_argument("--assistant", action="append", default=[], metavar="ID", help="one that it may use; else all")
+    new.add_argument("--write", action="store_true", help="add the client to the configuration, comments kept")
+    for each in (new, keys.add_parser("list", help="list the clients")):
+        each.add_argument("-c", "--config", type=Path, metavar="FILE", help="where they stand")
     command("schema", _schema, "Print the JSON Schema of the configuration, for editors.")
     return parser
 
@@ -137,12 +155,10 @@ def _complain(*lines: object) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    loaded = _load(options.config, os.environ)
-    if isinstance(loaded, tuple):
-        return _complain(*loaded)
-    overridden = load.override(loaded, listen=options.listen, admin=options.admin)
+    overridden = _loaded(options)
     if isinstance(overridden, tuple):
         return _complain(*overridden)
+    file = options.config or (_FILE if _FILE.exists() else None)
     # The server's packages take most of a second to import, and every other command can do without them.
     import uvloop
 
@@ -152,7 +168,7 @@ def _serve(options: argparse.Namespace) -> int:
     log = to_stderr(time.time)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(app.serve(overridden, log, _say))
+            runner.run(app.serve(overridden, log, _say, lambda: _loaded(options), file))
     except app.CannotStart as error:
         log.close()
         sys.stderr.write(f"homeport: {error}\n")
@@ -160,6 +176,12 @@ def _serve(options: argparse.Namespace) -> int:
     finally:
         log.close()
     return 0
+
+
+def _loaded(options: argparse.Namespace) -> schema.Config | tuple[load.Fault, ...]:
+    """The configuration as this command line has it served, read anew."""
+    loaded = _load(options.config, os.environ)
+    return loaded if isinstance(loaded, tuple) else load.override(loaded, listen=options.listen, admin=options.admin)
 
 
 def _load(file: Path | None, env: Mapping[str, str]) -> schema.Config | tuple[load.Fault, ...]:
@@ -306,6 +328,39 @@ def _act(options: argparse.Namespace) -> int:
     if isinstance(told, int):
         return told
     _say(f"{options.act}: {told['breakers']} breakers of {options.source}/{options.model}")
+    return 0
+
+
+def _test_binding(options: argparse.Namespace) -> int:
+    from proxy.admin import shell
+
+    order = {key: getattr(options, key) for key in ("source", "model", "assistant", "tier", "reach")}
+    told = _ask(options, "/api/bindings/test", order)
+    code = _tell(options, told, shell.binding)
+    return code if isinstance(told, int) or told["ok"] else 1
+
+
+def _keys_new(options: argparse.Namespace) -> int:
+    from proxy.config import keys
+
+    file = options.config or (_FILE if options.write else None)
+    chance = secrets.token_bytes(keys.CHANCE)
+    issued = keys.issue(options.id, options.assistant, file, os.environ, chance, write=options.write)
+    if isinstance(issued, tuple):
+        return _complain(*issued)
+    _say(issued.key)
+    _say(issued.line)
+    sys.stderr.write(f"the key is shown this once; {issued.note}\n")
+    return 0
+
+
+def _keys_list(options: argparse.Namespace) -> int:
+    from proxy.config import keys
+
+    loaded = load.read(options.config or _FILE, os.environ)
+    if isinstance(loaded, tuple):
+        return _complain(*loaded)
+    _say("\n".join(keys.known(loaded)))
     return 0
 
 

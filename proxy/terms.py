@@ -52,6 +52,8 @@ class Cause(StrEnum):
     SERVER = "server"
     """The upstream says that it is unwell: 5xx, overloaded, an HTML page, a 200 that is not the answer asked for."""
     REDIRECT = "redirect"
+    ADDRESS_REFUSED = "address_refused"
+    """The source's name leads to an address that this source may not have; nothing was sent."""
     STREAM_BROKEN = "stream_broken"
     RATE_LIMITED = "rate_limited"
     RATE_LIMITED_SIZE = "rate_limited_size"

@@ -29,7 +29,7 @@ _DAYS = 30 * 86400.0
 class Hand:
     """What an operator may lay a hand on."""
 
-    bindings: Bindings
+    bindings: Callable[[], Bindings]
     operate: Callable[[str, Policy, Operate], Awaitable[bool]]
     clock: Callable[[], float]
     """The breakers'."""
@@ -65,7 +65,7 @@ class Hand:
     def _guards(self, source: str, model: str, assistant: str | None) -> list[Guard]:
         return [
             guard
-            for name, route in self.bindings.routes.items()
+            for name, route in self.bindings().routes.items()
             if assistant in (None, name)
             for chain in (route.own, *route.chains.values())
             for tier in chain.tiers

@@ -108,7 +108,7 @@ class _NoReply:
 class DryRun:
     """What a dry run is made on."""
 
-    bindings: Bindings
+    bindings: Callable[[], Bindings]
     keeper: Keeper
     clock: Callable[[], float]
     """The breakers'."""
@@ -122,7 +122,7 @@ class DryRun:
 
     async def play(self, assistant: str, what: What) -> dict[str, Any]:
         """The answer's document. Raises Refused."""
-        route = self.bindings.routes.get(assistant)
+        route = self.bindings().routes.get(assistant)
         if route is None:
             raise Refused(404, "assistant_not_found", f"No assistant is called {assistant[:80]!r}.")
         endpoint = next((each for each in ENDPOINTS if each.name == what.endpoint), None)
@@ -130,7 +130,7 @@ class DryRun:
             raise Refused(400, "invalid_request", f"`endpoint` is one of {', '.join(each.name for each in ENDPOINTS)}.")
         told = {
             "assistant": assistant,
-            "revision": self.bindings.revision,
+            "revision": self.bindings().revision,
             "endpoint": endpoint.name,
             "stream": what.stream,
             "needs": sorted(what.needs),

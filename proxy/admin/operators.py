@@ -11,9 +11,12 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from proxy.admin.auth import guarded
+from proxy.admin.assistants import Assistants
+from proxy.admin.auth import Gate
+from proxy.admin.binding_test import BindingTest
 from proxy.admin.breakers import Hand
 from proxy.admin.calls import answer, done
+from proxy.admin.catalog import catalog
 from proxy.admin.decisions import Decisions
 from proxy.admin.dry_run import DryRun
 from proxy.admin.events import Events
@@ -29,13 +32,15 @@ class Calls:
     dry_run: DryRun
     decisions: Decisions
     events: Events
+    assistants: Assistants
+    binding_test: BindingTest
 
 
 class Operators:
-    """What Prometheus and an orchestrator ask for, and what operators do with their token."""
+    """What Prometheus and an orchestrator ask for, and what operators do with their token or their session."""
 
-    def __init__(self, exposition: Callable[[], bytes], calls: Calls, token: str) -> None:
-        self._exposition, self._calls, self._token = exposition, calls, token
+    def __init__(self, exposition: Callable[[], bytes], calls: Calls, gate: Gate) -> None:
+        self._exposition, self._calls, self._gate = exposition, calls, gate
 
     def routes(self) -> list[web.RouteDef]:
         of = self._calls
@@ -46,13 +51,30 @@ class Operators:
             web.get("/api/decisions", of.decisions.search),
             web.get("/api/decisions/{id}", of.decisions.read),
             web.get("/api/events", of.events.stream),
+            web.get("/api/assistants", of.assistants.all),
+            web.get("/api/assistants/{assistant}", of.assistants.one),
+            web.put("/api/assistants/{assistant}", of.assistants.rebind),
+            web.post("/api/assistants/{assistant}/differences", of.assistants.settle),
+            web.get("/api/revisions", of.assistants.revisions),
+            web.post("/api/revisions/{number}/restore", of.assistants.restore),
+            web.post("/api/reload", self._reload),
+            web.post("/api/bindings/test", of.binding_test.test),
+            web.get("/api/catalog", self._catalog),
+            web.delete("/api/session", self._gate.sign_out),
         ]
         return [
             web.get("/metrics", self._metrics),
             web.get("/healthz", self._healthz),
             web.get("/readyz", self._readyz),
-            *(web.route(call.method, call.path, guarded(self._token, done(call.handler))) for call in calls),
+            web.post("/api/session", done(self._gate.sign_in)),
+            *(web.route(call.method, call.path, self._gate.guarded(done(call.handler))) for call in calls),
         ]
+
+    async def _reload(self, _: web.Request) -> web.StreamResponse:
+        configured = self._calls.facts.configured
+        result = await configured.reload()
+        told = {"result": result, "revision": configured.revision, "faults": [str(each) for each in configured.faults]}
+        return answer(told, 422 if result == "invalid" else 200)
 
     async def _metrics(self, _: web.Request) -> web.Response:
         text = await asyncio.to_thread(self._exposition)
@@ -68,3 +90,7 @@ class Operators:
 
     async def _status(self, _: web.Request) -> web.Response:
         return answer(status(self._calls.facts))
+
+    async def _catalog(self, _: web.Request) -> web.Response:
+        test = self._calls.binding_test
+        return answer(catalog(test.config(), test.bindings(), test.look))

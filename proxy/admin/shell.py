@@ -119,6 +119,15 @@ def _decision(each: dict[str, Any]) -> str:
     return f"{when} {each['request_id']} {who} {each['code']} {each['outcome']} by {by} in {took}{why}"
 
 
+def binding(told: dict[str, Any]) -> str:
+    """`/api/bindings/test`, a line for each finding."""
+    lines = []
+    for each in told["findings"]:
+        remedy = f" → {each['remedy']}" if each["remedy"] else ""
+        lines.append(f"{each['level']:<7} {each['what']}: {each['said']}{remedy}")
+    return "\n".join(lines)
+
+
 def _store(store: dict[str, Any], now: float) -> str:
     if not store["shared"]:
         return "memory; this replica's breakers are its own"

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from proxy.admin.configuration import Configuration
 from proxy.breaker.linked import LinkStatus
 from proxy.breaker.permit import Guard
 from proxy.breaker.state import View, Word
+from proxy.config.edits import unsettled
 from proxy.record.journal import JournalStatus
 from proxy.routing.bindings import Bindings
 
@@ -25,7 +27,8 @@ class Sources:
     replica: str
     began: float
     """Unix."""
-    bindings: Bindings
+    bindings: Callable[[], Bindings]
+    configured: Configuration
     look: Callable[[Guard], View]
     link: Callable[[], LinkStatus | None]
     """None where state is kept in memory."""
@@ -49,6 +52,8 @@ def status(facts: Sources) -> dict[str, Any]:
         "uptime_seconds": max(0.0, facts.now() - facts.began),
         "draining": facts.draining(),
         "in_flight": facts.in_flight(),
+        "revision": facts.configured.revision,
+        "configuration": _configuration(facts.configured),
         "store": _store(facts),
         "journal": _journal(facts.journal()),
         "breakers": list(_breakers(facts)),
@@ -76,6 +81,18 @@ def _store(facts: Sources) -> dict[str, Any]:
     }
 
 
+def _configuration(configured: Configuration) -> dict[str, Any]:
+    book, file = configured.book, configured.file
+    return {
+        "number": book.number,
+        "file": file.fingerprint,
+        "edits": configured.current.edits,
+        "edited": sorted(book.edits),
+        "differences": len(list(unsettled(file, book.edits, book.settled))),
+        "faults": [str(fault) for fault in configured.faults],
+    }
+
+
 def _journal(journal: JournalStatus) -> dict[str, Any]:
     return {
         "kind": journal.kind,
@@ -94,7 +111,7 @@ def _part(ordered: list[float], part: float) -> float | None:
 
 
 def _breakers(facts: Sources) -> Iterator[dict[str, Any]]:
-    for name, route in facts.bindings.routes.items():
+    for name, route in facts.bindings().routes.items():
         chains = [("", route.own), *((f"{key}/", chain) for key, chain in route.chains.items())]
         for prefix, chain in chains:
             for tier in chain.tiers:

@@ -91,9 +91,10 @@ class Keeper:
 
     def watch(self, guard: Guard) -> None:
         """Make a guard's rows known, so that a shared view of them is there before the first request."""
-        self._row(guard.target, guard.policy)
-        if guard.credential is not None:
-            self._row(guard.credential, guard.policy)
+        for target in (guard.target, *((guard.credential,) if guard.credential is not None else ())):
+            self._row(target, guard.policy).policy = guard.policy
+            if self._link is not None:
+                self._link.watch(target, guard.policy)
 
     # -- may it be tried
 

@@ -245,6 +245,14 @@ CLOSED = View(Word.CLOSED)
 """Nothing is amiss."""
 
 
+_SEVERITY = (Word.CLOSED, Word.HALF_OPEN, Word.OPEN, Word.PARKED, Word.DISABLED, Word.ISOLATED)
+
+
+def severity(view: View) -> int:
+    """How bad a word is: of several breakers behind one tier, the worst is shown."""
+    return _SEVERITY.index(view.word)
+
+
 @dataclass(frozen=True, slots=True)
 class Moved:
     """The word that people are shown has changed."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from proxy.config.fault import Wrong
+from proxy.providers.networks import Network, network
 
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?", re.ASCII)
 
@@ -98,4 +99,6 @@ def _split(value: str, example: str) -> SplitResult:
         raise Wrong("expected a URL, found other text", remedy) from None
     if parts.scheme not in ("http", "https") or not host:
         raise Wrong("expected a URL of http:// or https:// with a host", remedy)
+    if network(host) is Network.FORBIDDEN:
+        raise Wrong("a link-local or metadata address, which nothing is ever sent to", "name a host that serves models")
     return parts

@@ -23,6 +23,8 @@ from proxy.config.interpolate import Interpolation
 from proxy.config.schema import Config
 
 _START = "`homeport init` writes one to start from"
+_LONG = 20
+"""Characters of a token, made by chance, that nobody guesses."""
 
 
 def read(path: Path, env: Mapping[str, str]) -> Config | tuple[Fault, ...]:
@@ -159,6 +161,7 @@ def from_environment(env: Mapping[str, str]) -> Config | tuple[Fault, ...]:
     chains = {"embeddings": {"primary": anything}}
     data = {
         "version": 1,
+        "state_dir": None,
         "identity": {"default": "default"},
         "sources": {"openai": source},
         "assistants": {"default": {"primary": anything, "chains": chains}},
@@ -195,12 +198,10 @@ def override(config: Config, listen: str | None, admin: str | None) -> Config | 
 
 def notices(config: Config) -> tuple[str, ...]:
     """What an operator should know about a configuration that can be served."""
-    unused = [
-        ("state_dir", config.state_dir is not None),
-        ("edits", "edits" in config.model_fields_set),
-    ]
     said = [f"{change}; `homeport migrate --write` writes it" for change in config.migrated]
-    said += [f"{key} is read but not used by this version" for key, given in unused if given]
+    token = config.admin.token
+    if token is not None and not config.admin.listen.loopback and len(token.get_secret_value()) < _LONG:
+        said.append(f"admin.token has fewer than {_LONG} characters, and the network can guess at it")
     if not config.assistants:
         said.append("no assistants are configured: every request will be refused")
     for name, assistant in config.assistants.items():

@@ -12,7 +12,8 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -40,6 +41,7 @@ from proxy.config.fields import (
     AssistantId,
     Cooldown,
     Duration,
+    Flag,
     Frozen,
     HeaderName,
     Listen,
@@ -58,6 +60,7 @@ from proxy.config.headers import forwarded_name
 from proxy.config.migrations import Change
 from proxy.config.quantities import within
 from proxy.config.words import SharedStore
+from proxy.providers.networks import is_private_host
 
 OPENAI_URL = "https://api.openai.com/v1"
 
@@ -72,7 +75,12 @@ class _Part(BaseModel):
     def _null_is_the_default(cls, data: Any) -> Any:
         if not isinstance(data, Mapping):
             return data
-        filled = {n for n, each in cls.model_fields.items() if not each.is_required() and each.default is not None}
+        # Where nothing is a value of its own, as for a cleared primary, an explicit null is kept: an operator said so.
+        filled = {
+            name
+            for name, each in cls.model_fields.items()
+            if not each.is_required() and type(None) not in get_args(each.annotation)
+        }
         return {key: value for key, value in data.items() if value is not None or key not in filled}
 
 
@@ -213,6 +221,8 @@ class Source(_Part):
     """A forward proxy to go through."""
     ca_file: str | None = None
     """Certificates to trust for this source; a relative path starts at the configuration's directory."""
+    private_network: Flag = False
+    """Its public name may lead to a private address, or to this machine."""
     breaker: Breaker | None = None
     faults: tuple[FaultRule, ...] = ()
     """What this source's errors mean, before the built-in table is asked."""
@@ -231,6 +241,16 @@ class Source(_Part):
     def _ca_file(cls, value: str | None, info: ValidationInfo) -> str | None:
         directory: Path | None = info.context
         return value if value is None or directory is None else str(directory / value)
+
+    @property
+    def host(self) -> str:
+        """Of the base URL: a name or an address, IPv6 without brackets."""
+        return urlsplit(self.base_url).hostname or ""
+
+    @property
+    def private(self) -> bool:
+        """What is connected to, the forward proxy or else the source itself, may have a private address."""
+        return self.private_network or is_private_host(urlsplit(self.proxy or self.base_url).hostname or "")
 
 
 class Assistant(Chain):
@@ -312,7 +332,8 @@ class Config(_Part):
     admin: Admin = Field(default_factory=Admin)
     store: Store = Field(default=SecretStr("memory"), json_schema_extra={"default": "memory"})
     """Where breaker state is kept: `memory`, or the URL of a Redis that the replicas share."""
-    state_dir: str | None = None
+    state_dir: str | None = "homeport-state"
+    """Where revisions are kept; null keeps them nowhere but in a shared store."""
     identity: Identity = Field(default_factory=Identity)
     clients: Clients = ()
     """Who may call: keys, or `open` for anybody. None are needed while listening on loopback only."""
@@ -322,6 +343,12 @@ class Config(_Part):
     limits: Limits = Field(default_factory=Limits)
     decisions: Decisions = Field(default_factory=Decisions)
     edits: Annotated[Literal["on", "off"], BeforeValidator(words.on_or_off)] = "on"
+
+    @field_validator("state_dir", mode="after")
+    @classmethod
+    def _state_dir(cls, value: str | None, info: ValidationInfo) -> str | None:
+        directory: Path | None = info.context
+        return value if value is None or directory is None else str(directory / value)
 
     _migrated: tuple[Change, ...] = PrivateAttr(default=())
 
@@ -345,7 +372,9 @@ class Config(_Part):
     @property
     def fingerprint(self) -> str:
         """Names what the configuration says, secrets left out as in every repr: equal where the same is configured."""
-        return hashlib.sha256(repr(self).encode()).hexdigest()[:12]
+        # Where one replica listens and keeps its state is its own.
+        same = self.model_copy(update={"listen": None, "admin": None, "state_dir": None})
+        return hashlib.sha256(repr(same).encode()).hexdigest()[:12]
 
     def policy(self, assistant: str, source: str) -> Thresholds:
         """The breaker values for one assistant's use of one source; both must exist."""

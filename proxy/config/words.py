@@ -144,6 +144,14 @@ def on_or_off(value: object) -> object:
     return _one_of(value, ("on", "off"), "on or off")
 
 
+def flag(value: object) -> object:
+    if isinstance(value, str) and value in ("true", "false"):
+        return value == "true"
+    if not isinstance(value, bool):
+        raise Wrong("expected true or false", "write it without quotes")
+    return value
+
+
 def clients_open(value: object) -> object:
     return _one_of(value, ("open",), "a list of clients or the word for anybody")
 

@@ -32,6 +32,7 @@ _UPSTREAMS = {"north": "north-large", "south": "south-large", "local": "local-sm
 
 _CONFIG = """\
 version: 1
+state_dir: null
 listen: 127.0.0.1:{listen}
 admin: {{listen: 127.0.0.1:{admin}}}
 identity: {{default: support-bot}}

@@ -33,6 +33,8 @@ EVERY, APART, TURNS = 0.5, 0.25, 5
 """Seconds between flushes, seconds between early ones, and commands in any second."""
 READY, LAST = 0.3, 0.5
 """Seconds that a reader waits for what is pending, and that the last flush takes at most."""
+DROPS = ("too_large", "overflow", "memory", "store")
+"""Why an item is dropped."""
 _REPLY = 0.05
 """Seconds that are left for Redis when a reader has waited for its turn."""
 

@@ -1,40 +1,39 @@
-"""Prometheus metrics: every name that Homeport exports, counted from decisions, or read from the breakers at scrape.
+"""Prometheus metrics: what is counted from decisions, and the registry of all that is exported.
 
 1. Label values come from the configuration and from closed lists, never from a caller: no assistant is `_unknown`.
-2. A decision is counted once, when it is finished; breaker state is not mirrored but read when it is asked for.
+2. A decision is counted once, when it is finished; what is true now is not mirrored here but read at scrape, by
+   live_metrics.py.
 3. Breaker state, last use and requests by outcome exist from the start; the rest appears when first seen.
 """
 
 from __future__ import annotations
 
-import math
 import platform
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.process_collector import ProcessCollector
-from prometheus_client.registry import Collector
 
 import proxy
-from proxy.breaker.linked import LinkStatus
-from proxy.breaker.permit import Guard
-from proxy.breaker.state import Moved, View, Word
-from proxy.routing.bindings import Bindings, Route, Tier
+from proxy.breaker.state import Moved, Word
+from proxy.record.lately import prefix
+from proxy.record.live_metrics import Kept, Live, Now, Shared
+from proxy.routing.bindings import Bindings, Target, targets
 from proxy.routing.decision import Decision, Skipped, Step, word
-from proxy.terms import CHAT, EMBEDDINGS
+from proxy.terms import CHAT
 
 _LONG = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
 _SHORT = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
+_WHOLE = ("success", "fallback_success")
 _FROM_BOOT = (("success", "200"), ("fallback_success", "200"), ("exhausted", "503"))
-_NO_FAILURE = frozenset({"served", "cancelled", "unsupported", "client_fault", "context_length", "content_policy"})
+_RELOADS = ("ok", "invalid", "unchanged")
 
-Look = Callable[[Guard], View]
 Kind = TypeVar("Kind", Counter, Gauge, Histogram)
 _UNKNOWN = "_unknown"
+_NOT_LET_IN = ("invalid_api_key", "assistant_forbidden", "origin_forbidden")
+_OVER_OUR_LIMITS = "overloaded"
 
 # A second series per counter, with the time it was made, doubles what Prometheus stores and answers no question here.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -43,19 +42,8 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 class Metrics:
     """One replica's metrics, in a registry of their own."""
 
-    def __init__(
-        self,
-        bindings: Bindings,
-        look: Look,
-        to_unix: Callable[[float], float],
-        serving: Mapping[str, int],
-        link: Callable[[], LinkStatus] | None = None,
-    ) -> None:
-        """`to_unix` turns times of the breakers' clock into Unix time; `serving` counts requests by assistant.
-
-        `link` is what is known of the shared store, where there is one.
-        """
-        self._to_unix = to_unix
+    def __init__(self, now: Now) -> None:
+        self._now, self.lately = now, now.lately
         self._registry = registry = CollectorRegistry()
 
         def counter(name: str, text: str, *labels: str) -> _Family[Counter]:
@@ -112,32 +100,29 @@ class Metrics:
             "homeport_probes_total", "Requests that asked whether a tier is back", s, m, "kind", "result"
         )
         self._tokens = counter("homeport_tokens_total", "Tokens as the upstream billed them", a, t, "kind")
-        self._used = gauge(
-            "homeport_tier_last_used_timestamp_seconds", "Unix time of the last attempt, 0 = never", a, t
-        )
-        self._succeeded = gauge("homeport_tier_last_success_timestamp_seconds", "Unix time it last served, or 0", a, t)
-        self._failed = gauge(
-            "homeport_tier_last_failure_timestamp_seconds", "Unix time it last failed, 0 = never", a, t
-        )
-
+        self._no_usage = counter("homeport_usage_missing_total", "Tiers' whole answers that said no usage", a, t)
+        self._limited = counter("homeport_rate_limited_total", "Requests over this replica's own limits", "scope", a)
+        self._not_let_in = counter("homeport_auth_failures_total", "Callers that were not let in", "reason")
+        self._lag = histogram("homeport_event_loop_lag_seconds", "How late the event loop is", _SHORT)
         self._build(proxy.__version__, "", platform.python_version()).set(1)
-        self._targets: dict[str, tuple[str, str]] = {}
-        for name, route in bindings.routes.items():
-            for outcome, code in _FROM_BOOT:
-                for stream in ("false", "true"):
-                    self._requests(name, CHAT.name, stream, outcome, code)
-            for label, tier in _labelled(route):
-                self._used(name, label)
-                self._succeeded(name, label)
-                self._failed(name, label)
-                for guard in tier.guards.values():
-                    self._targets[guard.target] = (tier.binding.source, tier.binding.model)
-                    if guard.credential:
-                        self._targets[guard.credential] = (tier.binding.source, "*")
-        registry.register(_Live(bindings, look, to_unix, serving))
+        self._lag()
+        self._limited("global", _UNKNOWN)
+        for reason in _NOT_LET_IN:
+            self._not_let_in(reason)
+        self._reloads = counter("homeport_config_reloads_total", "Times the file was read again", "result")
+        self._reloaded_at = gauge("homeport_config_last_reload_timestamp_seconds", "Unix time, 0 = never")
+        self._reloaded_well = gauge("homeport_config_last_reload_success", "1 if the file, as last read, is in force")
+        for result in _RELOADS:
+            self._reloads(result)
+        self._reloaded_at()
+        self._reloaded_well().set(1)
+        self._targets: dict[str, Target] = {}
+        self.follow(now.bindings())
+        registry.register(Live(now))
+        registry.register(Kept(now))
         self.delays: deque[float] = deque(maxlen=1000)
         """How long the latest pushes took, in seconds."""
-        if link is not None:
+        if now.link is not None:
             self._operations = histogram("homeport_redis_operation_seconds", "Time of store operations", _SHORT, "op")
             self._errors = counter("homeport_redis_errors_total", "Store operations that failed", "op", "error")
             self._delay = histogram(
@@ -145,8 +130,22 @@ class Metrics:
                 "From a change until it was known here",
                 (*_SHORT, 5, 30),
             )
-            registry.register(_Shared(link, to_unix))
+            registry.register(Shared(now.link, now.to_unix))
         ProcessCollector(registry=registry)
+
+    def follow(self, bindings: Bindings) -> None:
+        """These are in force from now on: what is known of them from the start is there from the start."""
+        self._targets |= targets(bindings)
+        for name in bindings.routes:
+            for outcome, code in _FROM_BOOT:
+                for stream in ("false", "true"):
+                    self._requests(name, CHAT.name, stream, outcome, code)
+
+    def reloaded(self, result: str, at: float) -> None:
+        """The file was read again, at a Unix time: ok, invalid or unchanged."""
+        self._reloads(result).inc()
+        self._reloaded_at().set(at)
+        self._reloaded_well().set(float(result != "invalid"))
 
     def exposition(self) -> bytes:
         """The text that Prometheus scrapes. Takes milliseconds with many assistants; call it beside the event loop."""
@@ -158,6 +157,10 @@ class Metrics:
         if error is not None:
             self._errors(operation, error).inc()
 
+    def lagged(self, seconds: float) -> None:
+        """The event loop came to something so much later than it was due."""
+        self._lag().observe(seconds)
+
     def propagated(self, seconds: float) -> None:
         """A change that another replica made is known here, so long after it."""
         self.delays.append(seconds)
@@ -165,40 +168,47 @@ class Metrics:
 
     def moved(self, target: str, move: Moved) -> None:
         """A breaker changed its word."""
-        source, model = self._targets[target]
-        self._moves(source, model, move.before.value, move.after.value, move.cause).inc()
+        known = self._targets[target]
+        self._moves(known.source, known.model, move.before.value, move.after.value, move.cause).inc()
 
     def ended(self, decision: Decision) -> None:
         """Count a finished request."""
+        self.lately.ended(decision)
         a = decision.assistant or _UNKNOWN
         stream = "true" if decision.stream else "false"
         self._requests(a, decision.endpoint, stream, decision.outcome, str(decision.code)).inc()
         if decision.body_in:
             self._body_in(a).inc(decision.body_in)
         self._body_out(a).inc(decision.body_out)
+        if decision.refusal in _NOT_LET_IN:
+            self._not_let_in(decision.refusal).inc()
+        elif decision.refusal == _OVER_OUR_LIMITS:
+            self._limited("global", a).inc()
         if not decision.steps:
             return
         self._duration(a, stream).observe(decision.duration)
         self._overhead().observe(max(0.0, decision.duration - decision.waited))
         if decision.first_byte is not None:
             self._first_byte(a, stream).observe(decision.first_byte)
-        prefix = _prefix(decision.endpoint)
+        before_tier = prefix(decision.endpoint)
         for step in decision.steps:
-            self._step(a, prefix + step.tier, step)
+            self._step(a, before_tier + step.tier, step)
         passed = set()
         for before, after in pairwise(decision.steps):
             passed.add(before.tier)
             # A tier that is asked once more, since no other may be, is no next one.
             if after.tier not in passed:
-                self._fallbacks(a, prefix + before.tier, prefix + after.tier, word(before)).inc()
+                self._fallbacks(a, before_tier + before.tier, before_tier + after.tier, word(before)).inc()
         if decision.outcome == "exhausted":
             self._exhausted(a, word(decision.steps[-1])).inc()
+        if decision.served is not None and decision.usage is None and decision.outcome in _WHOLE:
+            self._no_usage(a, before_tier + decision.served.tier).inc()
         if decision.served is not None and decision.usage is not None:
             usage = decision.usage
             counts = {"input": usage.input, "output": usage.output, "cache_read": usage.cache_read}
             for kind, count in (counts | {"reasoning": usage.reasoning}).items():
                 if count:
-                    self._tokens(a, prefix + decision.served.tier, kind).inc(count)
+                    self._tokens(a, before_tier + decision.served.tier, kind).inc(count)
 
     def _step(self, a: str, t: str, step: Step) -> None:
         if isinstance(step, Skipped):
@@ -220,25 +230,6 @@ class Metrics:
             self._stalls(a, t, "first_byte" if step.detail == "first_byte" else "mid_stream").inc()
         if step.outcome == "stream_broken":
             self._truncated(a, t).inc()
-        now = self._to_unix(step.ended)
-        self._used(a, t).set(now)
-        if step.outcome == "served":
-            self._succeeded(a, t).set(now)
-        elif step.outcome not in _NO_FAILURE:
-            self._failed(a, t).set(now)
-
-
-def _prefix(endpoint: str) -> str:
-    """Tiers of a chain of its own are told apart from those of the assistant's."""
-    return f"{EMBEDDINGS.chain}/" if endpoint == EMBEDDINGS.name else ""
-
-
-def _labelled(route: Route) -> Iterator[tuple[str, Tier]]:
-    for tier in route.own.tiers:
-        yield tier.name, tier
-    for key, chain in route.chains.items():
-        for tier in chain.tiers:
-            yield f"{key}/{tier.name}", tier
 
 
 class _Family(Generic[Kind]):
@@ -253,71 +244,3 @@ class _Family(Generic[Kind]):
         if child is None:
             child = self._children[labels] = self._metric.labels(*labels) if labels else self._metric
         return child
-
-
-_SEVERITY = (Word.CLOSED, Word.HALF_OPEN, Word.OPEN, Word.PARKED, Word.DISABLED, Word.ISOLATED)
-
-
-class _Live(Collector):
-    """What is true now: read at scrape."""
-
-    def __init__(
-        self, bindings: Bindings, look: Look, to_unix: Callable[[float], float], serving: Mapping[str, int]
-    ) -> None:
-        self._bindings, self._look, self._to_unix, self._serving = bindings, look, to_unix, serving
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        a, t, s, m = "assistant", "tier", "source", "model"
-        serving = GaugeMetricFamily("homeport_requests_in_flight", "Requests being served", labels=[a])
-        state = GaugeMetricFamily("homeport_breaker_state", "1 for the state this replica sees", labels=[a, t, "state"])
-        info = GaugeMetricFamily("homeport_tier_info", "What a tier is bound to", labels=[a, t, s, m, "kind"])
-        until = GaugeMetricFamily(
-            "homeport_breaker_open_until_timestamp_seconds",
-            "Unix time the target may be tried, 0 = now, +Inf = when an operator says so",
-            labels=[s, m],
-        )
-        failures = GaugeMetricFamily("homeport_breaker_failures", "Failures in the current run", labels=[s, m])
-        targets: dict[tuple[str, str], View] = {}
-        for name, route in self._bindings.routes.items():
-            serving.add_metric([name], self._serving.get(name, 0))
-            for label, tier in _labelled(route):
-                binding = tier.binding
-                info.add_metric([name, label, binding.source, binding.model, binding.kind], 1)
-                # One tier has a breaker per endpoint; the worst of them is the tier's.
-                view = max((self._look(guard) for guard in tier.guards.values()), key=_severity)
-                for each in Word:
-                    state.add_metric([name, label, each.value], float(each is view.word))
-                known = targets.get((binding.source, binding.model))
-                targets[binding.source, binding.model] = view if known is None else max(known, view, key=_severity)
-        for (source, model), view in targets.items():
-            until.add_metric([source, model], self._until(view))
-            failures.add_metric([source, model], view.failures)
-        yield from (serving, state, info, until, failures)
-
-    def _until(self, view: View) -> float:
-        if view.until is not None:
-            return self._to_unix(view.until)
-        return 0.0 if view.word is Word.CLOSED else math.inf
-
-
-def _severity(view: View) -> int:
-    return _SEVERITY.index(view.word)
-
-
-class _Shared(Collector):
-    """The shared store as it is now: read at scrape."""
-
-    def __init__(self, link: Callable[[], LinkStatus], to_unix: Callable[[float], float]) -> None:
-        self._link, self._to_unix = link, to_unix
-
-    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
-        link = self._link()
-        synced = 0.0 if link.last_sync is None else self._to_unix(link.last_sync)
-        yield GaugeMetricFamily("homeport_redis_up", "1 while the shared store answers", value=float(link.up))
-        yield CounterMetricFamily(
-            "homeport_redis_degraded_seconds_total", "Time on this replica's own state", value=link.away
-        )
-        yield GaugeMetricFamily("homeport_state_last_sync_timestamp_seconds", "Unix time, 0 = never", value=synced)
-        yield GaugeMetricFamily(
-            "homeport_state_version", "Equal in replicas that know the same", value=float(link.version)
-        )

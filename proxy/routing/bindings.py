@@ -73,12 +73,17 @@ class Bindings:
     revision: str
     """Names the configuration that they were made of."""
 
+    def tiers(self) -> Iterator[tuple[str, str, Tier]]:
+        """Every assistant's tiers, with what operators call them: primary, fallback-1, embeddings/primary, …"""
+        for name, route in self.routes.items():
+            for key, chain in (("", route.own), *route.chains.items()):
+                for tier in chain.tiers:
+                    yield name, f"{key}/{tier.name}" if key else tier.name, tier
+
     def guards(self) -> Iterator[Guard]:
         """Those of every tier and endpoint."""
-        for route in self.routes.values():
-            for chain in (route.own, *route.chains.values()):
-                for tier in chain.tiers:
-                    yield from tier.guards.values()
+        for _, _, tier in self.tiers():
+            yield from tier.guards.values()
 
 
 def targets(bindings: Bindings) -> dict[str, Target]:

@@ -32,7 +32,7 @@ MET: Mapping[str, str] = {
     "rate_limited": "the upstream asked for a rest",
     "quota": "the account's quota is used up",
     "auth": "the credential was refused",
-    "config": "what is configured does not exist there",
+    "config": "what is configured does not work there",
     "context_length": "the request is too long for its model",
     "content_policy": "the upstream's content policy refused the request",
     "client_fault": "the upstream says that the request is at fault",

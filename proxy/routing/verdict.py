@@ -50,6 +50,7 @@ _TABLE: Mapping[Cause, tuple[str, Hears, Onward]] = {
     Cause.SLOW: ("slow", Hears.NEUTRAL, Onward.NEXT),
     Cause.SERVER: ("transient", Hears.BAD, Onward.NEXT),
     Cause.REDIRECT: ("config", Hears.BAD, Onward.NEXT),
+    Cause.ADDRESS_REFUSED: ("config", Hears.BAD, Onward.NEXT),
     Cause.STREAM_BROKEN: ("stream_broken", Hears.BAD, Onward.NEXT),
     Cause.RATE_LIMITED: ("rate_limited", Hears.RATE_LIMIT, Onward.NEXT),
     Cause.RATE_LIMITED_SIZE: ("rate_limited", Hears.NEUTRAL, Onward.NEXT),

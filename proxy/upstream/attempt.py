@@ -36,7 +36,7 @@ from proxy.terms import (
     Stream,
     StreamEvent,
 )
-from proxy.upstream.client import Connecting, Door, RetryBudget
+from proxy.upstream.client import Connecting, Connections, Door, RetryBudget
 
 HOLD_BYTES = 1024 * 1024
 """Bytes of an uncommitted answer that are held back; more commits it."""
@@ -64,10 +64,21 @@ class Source:
 class Upstreams:
     """Every source's door, for as long as one configuration is served."""
 
-    def __init__(self, sources: Mapping[str, Source], unix: Callable[[], float] = time.time) -> None:
-        budget = RetryBudget()
-        self._sources = {name: (source, Door(source.connecting, budget)) for name, source in sources.items()}
+    def __init__(
+        self, sources: Mapping[str, Source], former: Upstreams | None = None, unix: Callable[[], float] = time.time
+    ) -> None:
+        """A source that goes where it went in `former` keeps its connections."""
         self._unix = unix
+        self._budget: RetryBudget = RetryBudget() if former is None else former._budget
+        known: Mapping[str, tuple[Source, Door]] = {} if former is None else former._sources
+        self._sources: dict[str, tuple[Source, Door]] = {
+            name: (source, self._door(source, known.get(name))) for name, source in sources.items()
+        }
+
+    def _door(self, source: Source, known: tuple[Source, Door] | None) -> Door:
+        if known is not None and (known[0].base_url, known[0].connecting) == (source.base_url, source.connecting):
+            return known[1].shared()
+        return Door(source.connecting, self._budget)
 
     async def send(self, question: Question, binding: Binding, limits: Limits, progress: Progress) -> Outcome:
         """Ask one tier. Ends as Accepted, Rejected or Failed; the caller owns an Accepted reply and must close it."""
@@ -75,8 +86,16 @@ class Upstreams:
         attempt = _Attempt(question, binding, limits, progress, source, self._unix)
         return await attempt.run(door)
 
+    def connections(self) -> dict[str, Connections]:
+        """Those of each source, now. May be asked from another thread."""
+        return {name: door.connections() for name, (_, door) in self._sources.items()}
+
+    def at(self, name: str) -> tuple[Source, Door]:
+        """A source and its door; it must exist."""
+        return self._sources[name]
+
     async def close(self) -> None:
-        """Drop every connection of every source."""
+        """Drop every connection that no later configuration has taken over."""
         for _, door in self._sources.values():
             await door.close()
 

@@ -3,7 +3,9 @@
 1. The client's exceptions are mapped here, once; nothing of it crosses the door.
 2. A pooled connection that the upstream closed before a single byte of answer costs one retry on a fresh connection,
    never two, and only while the retry budget lasts. Nothing else is ever sent twice to the same tier.
-3. Our own trouble (file descriptors, our resolver, our pool being full) is LOCAL: it says nothing of the upstream.
+3. An address is judged when it is connected to, after its name was resolved, whoever resolved it: what a source may
+   not have gets no socket. Redirects are never followed.
+4. Our own trouble (file descriptors, our resolver, our pool being full) is LOCAL: it says nothing of the upstream.
 """
 
 from __future__ import annotations
@@ -19,9 +21,11 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import aiohttp
+from aiohttp.abc import AbstractResolver
 from multidict import CIMultiDict
 from yarl import URL
 
+from proxy.providers.networks import Network, network
 from proxy.terms import Cause, Diagnosis, Headers, Progress
 
 _OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
@@ -36,6 +40,19 @@ class Connecting:
     max_connections: int = 100
     proxy: str | None = None
     ca_file: str | None = None
+    private: bool = False
+    """The address may be a private one, or this machine's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """How many a source has now."""
+
+    in_use: int
+    idle: int
+    """Kept for the next request."""
+    waiting: int
+    """Requests for which none is free."""
 
 
 class RetryBudget:
@@ -84,12 +101,20 @@ class Answer:
 class Door:
     """One source's connections."""
 
-    def __init__(self, connecting: Connecting, budget: RetryBudget) -> None:
+    def __init__(self, connecting: Connecting, budget: RetryBudget, resolver: AbstractResolver | None = None) -> None:
+        """`resolver` looks up names; without one the system does."""
         self._connecting = connecting
-        self._budget = budget
+        self._budget, self._owners = budget, 1
+        self._resolver = resolver
+        self._connectors: list[_Connector] = []
         trust = ssl.create_default_context(cafile=connecting.ca_file)
         self._pooled = self._session(trust, force_close=False)
         self._fresh = self._session(trust, force_close=True)
+
+    def connections(self) -> Connections:
+        """Those of now. May be asked from another thread."""
+        counts = [each.counts() for each in self._connectors]
+        return Connections(*(sum(column) for column in zip(*counts, strict=True)))
 
     def _session(self, trust: ssl.SSLContext, *, force_close: bool) -> aiohttp.ClientSession:
         options: dict[str, Any] = {} if force_close else {"keepalive_timeout": 60}
@@ -97,10 +122,12 @@ class Door:
             limit=self._connecting.max_connections,
             ssl=trust,
             force_close=force_close,
-            socket_factory=_keepalive_socket,
+            resolver=self._resolver,
+            socket_factory=self._socket,
             **options,
         )
-        return aiohttp.ClientSession(
+        self._connectors.append(connector)
+        session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None),
@@ -109,35 +136,52 @@ class Door:
             max_line_size=_HEADER_BUDGET,
             max_field_size=_HEADER_BUDGET,
         )
+        # The client would send a GET again by itself, unseen; the tests of the listing hold it to this.
+        session._retry_connection = False
+        return session
+
+    def _socket(self, addr_info: tuple[Any, ...]) -> socket.socket:
+        """One for an address that the source may have. Asked once for a connection, however long that lasts."""
+        lies = network(addr_info[4][0])
+        if lies is Network.PUBLIC or (lies is Network.PRIVATE and self._connecting.private):
+            return _keepalive_socket(addr_info)
+        raise _AddressRefused(errno.EACCES, "an address that this source may not have")
 
     async def post(
         self, url: str, headers: Headers, body: bytes, progress: Progress, connect: float
     ) -> Answer | Diagnosis:
         """Send one POST. `connect` bounds TCP and TLS, in seconds; other limits are the caller's, who may cancel."""
         self._budget.earn()
-        answer = await self._post(self._pooled, url, headers, body, progress, connect)
+        answer = await self._send(self._pooled, "POST", url, headers, body, progress, connect)
         if isinstance(answer, _Stale):
             if self._budget.spend():
                 progress.retried = True
-                answer = await self._post(self._fresh, url, headers, body, progress, connect)
+                answer = await self._send(self._fresh, "POST", url, headers, body, progress, connect)
             if isinstance(answer, _Stale):
                 return answer.diagnosis
         return answer
 
-    async def _post(
+    async def look(self, url: str, headers: Headers, connect: float) -> Answer | Diagnosis:
+        """Send one GET on a connection of its own, as if nobody had asked: no pool and no budget is touched."""
+        answer = await self._send(self._fresh, "GET", url, headers, None, Progress(time.monotonic()), connect)
+        return answer.diagnosis if isinstance(answer, _Stale) else answer
+
+    async def _send(
         self,
         session: aiohttp.ClientSession,
+        method: str,
         url: str,
         headers: Headers,
-        body: bytes,
+        body: bytes | None,
         progress: Progress,
         connect: float,
     ) -> Answer | Diagnosis | _Stale:
         progress.reused = False
         try:
-            response = await session.post(
+            response = await session.request(
+                method,
                 URL(url, encoded=True),
-                data=io.BytesIO(body) if len(body) > _LARGE_BODY else body,
+                data=io.BytesIO(body) if body is not None and len(body) > _LARGE_BODY else body,
                 headers=CIMultiDict(headers),
                 allow_redirects=False,
                 proxy=self._connecting.proxy,
@@ -154,16 +198,27 @@ class Door:
         progress.first_byte = time.monotonic()
         return Answer(response)
 
+    def shared(self) -> Self:
+        """The same door for one more owner: it closes with the last of them."""
+        self._owners += 1
+        return self
+
     async def close(self) -> None:
-        """Drop every connection."""
-        await self._pooled.close()
-        await self._fresh.close()
+        """Drop every connection, unless somebody else still owns the door."""
+        self._owners -= 1
+        if self._owners <= 0:
+            await self._pooled.close()
+            await self._fresh.close()
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+
+class _AddressRefused(OSError):
+    """No socket was made. The same words each time, so that the client hands it on as it is when it met several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +242,11 @@ class _Connector(aiohttp.TCPConnector):
                 break
             connection.close()
         return connection
+
+    def counts(self) -> tuple[int, int, int]:
+        """In use, idle, waited for. The lists are copied in one step each, since another thread may ask."""
+        idle, waiting = list(self._conns.values()), list(self._waiters.values())
+        return len(self._acquired), sum(map(len, idle)), sum(map(len, waiting))
 
 
 def _milestones() -> aiohttp.TraceConfig:
@@ -234,6 +294,8 @@ def _sendable(value: str) -> str:
 def _diagnose_request(error: Exception) -> Diagnosis:
     """What kept an answer's head from coming."""
     os_error = getattr(error, "os_error", error)
+    if isinstance(os_error, _AddressRefused):
+        return Diagnosis(Cause.ADDRESS_REFUSED, "address_refused")
     if getattr(os_error, "errno", None) in _OURS:
         return Diagnosis(Cause.LOCAL, "no_resources")
     match error:

@@ -72,7 +72,7 @@ async def test_the_command_says_who_it_is_and_what_it_can(tmp_path: Path) -> Non
     assert told == Ran(0, f"homeport {version('homeport')}\n", "")
     assert module == told
     assert helped.code == 0
-    for command in ("serve", "status", "demo", "init", "check", "migrate", "import", "schema"):
+    for command in ("serve", "status", "demo", "init", "check", "migrate", "import", "keys", "schema"):
         assert f"\n    {command} " in helped.out
 
 
@@ -164,15 +164,14 @@ async def test_check_finds_every_fault_where_it_stands(tmp_path: Path) -> None:
 
 
 async def test_check_notes_what_will_surprise(tmp_path: Path) -> None:
-    """A good configuration whose assistant is bound to nothing, or whose keys have no use yet, is good with a note."""
-    (tmp_path / "homeport.yaml").write_text("version: 1\nstate_dir: ./state\nassistants: {idle: {primary: null}}\n")
+    """A good configuration whose assistant is bound to nothing is good with a note."""
+    (tmp_path / "homeport.yaml").write_text("version: 1\nassistants: {idle: {primary: null}}\n")
     ran = await _run("check", cwd=tmp_path)
     assert (ran.code, ran.err) == (0, "")
     first, *notes = ran.out.splitlines()
     assert first.startswith("homeport.yaml: good")
-    assert len(notes) == 2
+    assert len(notes) == 1
     assert all(note.startswith("note: ") for note in notes)
-    assert any("state_dir" in note for note in notes)
     assert any("idle" in note for note in notes)
 
 

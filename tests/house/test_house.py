@@ -16,17 +16,22 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel
 
 from proxy import cli
+from proxy.admin.findings import What
 from proxy.breaker.linked import LinkStatus
 from proxy.breaker.permit import Guard
 from proxy.breaker.redis_scripts import ACL
 from proxy.breaker.redis_store import WORDS
 from proxy.breaker.state import Moved, View, Word
 from proxy.config import load, schema, yaml_map
+from proxy.record.journal import JournalStatus
+from proxy.record.lately import Lately
+from proxy.record.live_metrics import Configuration, Now
 from proxy.record.metrics import Metrics
 from proxy.routing.bindings import Bindings, bind
 from proxy.routing.decision import Attempted, Decision, Skipped
 from proxy.routing.verdict import ATTEMPT_LABELS
 from proxy.terms import ENDPOINTS, Cause, Usage
+from proxy.upstream.client import Connections
 from tests.unit.record.decisions import decision
 
 _ROOT = Path(__file__).parents[2]
@@ -82,7 +87,7 @@ def _modules() -> list[str]:
 def test_every_module_imports_alone() -> None:
     """Whichever module of proxy/ is imported first, it finds what it needs, without a warning."""
     names = _modules()
-    assert {"proxy", "proxy.app", "proxy.terms", "proxy.config.schema"} <= set(names)
+    assert {"proxy", "proxy.app.replica", "proxy.terms", "proxy.config.schema"} <= set(names)
     ran = subprocess.run(
         [sys.executable, "-W", "error", "-c", _IMPORT_EACH, *names],
         cwd=_ROOT,
@@ -214,8 +219,9 @@ def _decisions() -> Iterator[Decision]:
         "primary", "s", "m", "stream_broken", "idle", "bad", 0.0, 1.0, "yes", "half_open", 200, 0.1, 0.2, 0.3
     )
     served = Attempted("fallback-1", "s", "n", "served", "", "good", 1.0, 2.0, "yes", None, 200, 1.1, 1.2, 1.3)
-    for steps, outcome in (((skipped, served), "fallback_success"), ((cut, served), "exhausted")):
-        yield decision(stream=True, steps=steps, served=served, outcome=outcome, first_byte=0.1, usage=Usage(1, 2, 3))
+    whole, gone = ((skipped, served), "fallback_success"), ((cut, served), "exhausted")
+    for (steps, outcome), usage in ((whole, Usage(1, 2, 3)), (whole, None), (gone, None)):
+        yield decision(stream=True, steps=steps, served=served, outcome=outcome, first_byte=0.1, usage=usage)
 
 
 def _exported() -> dict[str, tuple[str, set[str]]]:
@@ -224,9 +230,24 @@ def _exported() -> dict[str, tuple[str, set[str]]]:
     assert isinstance(config, schema.Config), config
     bindings: Bindings = bind(config, "1", lambda secret: "digest")
     link = LinkStatus(True, 1.0, "", 1.0, "a", 2, 3, 4, 5.0)
-    metrics = Metrics(bindings, _look, lambda at: at, {"bot": 1}, lambda: link)
+    connections = {"s": Connections(in_use=1, idle=2, waiting=3)}
+    journal = JournalStatus("redis", 9, 9.0, 1, 1, {}, True, "")
+    metrics = Metrics(
+        Now(
+            bindings=lambda: bindings,
+            look=_look,
+            to_unix=lambda at: at,
+            serving={"bot": 1},
+            connections=lambda: connections,
+            lately=Lately(),
+            journal=lambda: journal,
+            configuration=lambda: Configuration("1", "2", 0),
+            link=lambda: link,
+        )
+    )
     metrics.store_operation("sync", 0.1, "timeout")
     metrics.propagated(0.1)
+    metrics.lagged(0.1)
     for each in _decisions():
         metrics.ended(each)
     target = next(iter(bindings.routes["bot"].own.tiers[0].guards.values())).target
@@ -290,6 +311,13 @@ def test_every_header_is_documented() -> None:
     assert "x-homeport-tier" in named
     assert set(_HEADER.findall(_doc("api"))) == named
     assert set(_HEADER.findall((_ROOT / "README.md").read_text())) <= named
+
+
+def test_what_a_finding_can_be_about_is_documented() -> None:
+    """docs/api.md lists the words in the order in which findings are told."""
+    said = re.search(r"^`what` is, in this order, (.+?)\. ", _doc("api"), re.MULTILINE)
+    assert said is not None
+    assert _code(said.group(1)) == list(What)
 
 
 def _refusals() -> set[tuple[str, int]]:

@@ -69,7 +69,7 @@ class _Stage(Bench):
         )
         self.chain = Chain(tiers, declares=True)
         route = Route("bot", self.chain, {}, schema.Timeouts())
-        self.dry = DryRun(Bindings({"bot": route}, "1"), self.keeper, lambda: self.now, lambda at: at)
+        self.dry = DryRun(lambda: Bindings({"bot": route}, "1"), self.keeper, lambda: self.now, lambda at: at)
 
     def known(self) -> dict[str, Any]:
         """All that the breakers remember."""

@@ -58,7 +58,7 @@ def test_the_documented_sample_loads(tmp_path: Path) -> None:
     assert config.admin.token is not None
     assert config.admin.token.get_secret_value() == "token"
     assert [each.model for each in config.assistants["support-bot"].fallbacks] == ["claude-sonnet-4-6", "llama3.3"]
-    assert load.notices(config) == ("state_dir is read but not used by this version",)
+    assert load.notices(config) == ()
 
 
 def test_all_faults_come_at_once_in_order() -> None:
@@ -352,13 +352,25 @@ def test_notices_tell_what_does_nothing() -> None:
     """What is accepted and not used, and what is configured to refuse, is said."""
     empty = load.parse("version: 1\nedits: off", "f", {}, Path())
     assert isinstance(empty, Config)
-    assert load.notices(empty) == (
-        "edits is read but not used by this version",
-        "no assistants are configured: every request will be refused",
-    )
+    assert load.notices(empty) == ("no assistants are configured: every request will be refused",)
     unbound = load.parse("version: 1\nassistants: {a: {primary: null}}", "f", {}, Path())
     assert isinstance(unbound, Config)
     assert load.notices(unbound) == ("assistant a is bound to nothing: its requests will be refused",)
+
+
+def test_a_token_that_the_network_can_guess_is_told() -> None:
+    """A short one is told where the listener is reachable from elsewhere; its value is not."""
+    text = "version: 1\nadmin: {listen: '%s', token: %s}\nassistants: {a: {}}"
+    for listen, token, told in (
+        ("0.0.0.0:1", "short-one", True),
+        ("0.0.0.0:1", "x" * 20, False),
+        ("127.0.0.1:1", "short-one", False),
+    ):
+        config = load.parse(text % (listen, token), "f", {}, Path())
+        assert isinstance(config, Config)
+        said = str(load.notices(config))
+        assert ("can guess" in said) is told
+        assert token not in said
 
 
 _NAMES = [

@@ -78,6 +78,29 @@ sources:
     }
 
 
+def test_a_source_says_whether_it_may_be_private() -> None:
+    """By its own host, by its forward proxy's where it has one, or in so many words."""
+    sources = _config(
+        """
+sources:
+  local: {kind: openai-compatible, base_url: "http://127.0.0.1:1/v1"}
+  far: {kind: openai-compatible, base_url: "https://llm.example.com/v1"}
+  own: {kind: openai-compatible, base_url: "https://llm.example.com/v1", private_network: true}
+  said: {kind: openai-compatible, base_url: "https://llm.example.com/v1", private_network: "true"}
+  through: {kind: openai-compatible, base_url: "https://llm.example.com/v1", proxy: "http://u:p@10.0.0.1:3128"}
+  out: {kind: openai-compatible, base_url: "http://127.0.0.1:1/v1", proxy: "http://proxy.example.com:3128"}
+"""
+    ).sources
+    assert {name: source.private for name, source in sources.items()} == {
+        "local": True,
+        "far": False,
+        "own": True,
+        "said": True,
+        "through": True,
+        "out": False,
+    }
+
+
 def test_a_binding_resolves_to_what_routing_knows() -> None:
     """Everything that a binding declares arrives; whole numbers stay whole."""
     text = """

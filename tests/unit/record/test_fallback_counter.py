@@ -7,6 +7,9 @@ from dataclasses import replace
 import pytest
 
 from proxy.breaker.state import View, Word
+from proxy.record.journal import JournalStatus
+from proxy.record.lately import Lately
+from proxy.record.live_metrics import Configuration, Now
 from proxy.record.metrics import Metrics
 from proxy.routing.bindings import Bindings
 from proxy.routing.decision import Skipped, Step
@@ -16,7 +19,18 @@ _DISABLED = Skipped("fallback-1", "second", "small", "disabled", 10.001, View(Wo
 
 
 def _moves(*steps: Step) -> list[str]:
-    metrics = Metrics(Bindings({}, "1"), lambda _: View(Word.CLOSED), lambda at: at, {})
+    metrics = Metrics(
+        Now(
+            bindings=lambda: Bindings({}, "1"),
+            look=lambda _: View(Word.CLOSED),
+            to_unix=lambda at: at,
+            serving={},
+            connections=dict,
+            lately=Lately(),
+            journal=lambda: JournalStatus("memory", 1, 1.0, 0, 0, {}, True, ""),
+            configuration=lambda: Configuration("1", "2", 0),
+        )
+    )
     metrics.ended(decision(steps=steps))
     lines = metrics.exposition().decode().splitlines()
     return [line for line in lines if line.startswith("homeport_fallbacks_total{")]

@@ -1,0 +1,228 @@
+"""Assistants as they are in force: shown with their breakers, rebound, and gone back to; who changed what.
+
+1. A change says which revision it was made upon; if another one came between, nothing is changed (412).
+2. What `homeport check` refuses is refused here, in the same words.
+3. With `edits: off` nothing is changed here at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from aiohttp import web
+
+from proxy.admin.calls import Asked, Refused, answer, order
+from proxy.admin.configuration import Configuration, NotChanged
+from proxy.breaker.permit import Guard
+from proxy.breaker.state import View, severity
+from proxy.config import edits as over
+from proxy.config.ledger import Author, Revision
+from proxy.record.document import breaker_document
+from proxy.record.lately import Lately
+from proxy.routing.bindings import Bindings, Chain, Route, Tier
+
+_STATUS = {"outdated": 412, "faulty": 422, "unknown": 404, "store_away": 503, "not_kept": 507}
+_CODES = {
+    "outdated": "revision_outdated",
+    "faulty": "configuration_invalid",
+    "unknown": "not_found",
+    "store_away": "store_away",
+    "not_kept": "not_kept",
+}
+
+
+class Rebound(Asked):
+    """What of an assistant is to be set; what is left out stays as it is, and null empties it."""
+
+    primary: Any = None
+    fallbacks: Any = None
+    chains: Any = None
+    timeouts: Any = None
+    breaker: Any = None
+
+
+class Choice(Asked):
+    """What holds where an edit and the file differ."""
+
+    field: str
+    choose: Literal["keep", "file"]
+    """Keep the edit, or take what the file says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assistants:
+    """The calls."""
+
+    configured: Configuration
+    bindings: Callable[[], Bindings]
+    look: Callable[[Guard], View]
+    lately: Lately
+    now: Callable[[], float]
+    """Unix."""
+    to_unix: Callable[[float], float]
+    """From the breakers' clock."""
+
+    # -- shown
+
+    async def all(self, _: web.Request) -> web.StreamResponse:
+        """`GET /api/assistants`."""
+        told = [self._shown(name) for name in self.bindings().routes]
+        return answer({"revision": self.configured.revision, "assistants": told})
+
+    async def one(self, request: web.Request) -> web.StreamResponse:
+        """`GET /api/assistants/{assistant}`; the ETag is the revision that a change has to name."""
+        return self._answer(self._named(request))
+
+    def _named(self, request: web.Request) -> str:
+        name = request.match_info["assistant"]
+        if name not in self.bindings().routes:
+            raise Refused(404, "assistant_not_found", f"No assistant is called {name[:80]!r}.")
+        return name
+
+    def _answer(self, assistant: str) -> web.Response:
+        response = answer(self._shown(assistant))
+        response.headers["ETag"] = f'"{self.configured.book.touched(assistant)}"'
+        return response
+
+    def _shown(self, assistant: str) -> dict[str, Any]:
+        config, book, route = self.configured.current, self.configured.book, self.bindings().routes[assistant]
+        held, edited = config.assistants[assistant], book.edits.get(assistant, {})
+        tiers = list(self._tiers(route))
+        return {
+            "id": assistant,
+            "revision": book.touched(assistant),
+            **over.shown(held),
+            "origin": over.origins(held, edited),
+            "edited": sorted(edited),
+            "differs": list(self._differences(assistant)),
+            "resolved": next(
+                ({k: t[k] for k in ("source", "model", "url")} for t in tiers if t["tier"] == "primary"), None
+            ),
+            "serves_now": next((tier["tier"] for tier in tiers if tier["chain"] is None and tier["admits"]), None),
+            "last_used_tier": self.lately.last_tier(assistant),
+            "tiers": tiers,
+        }
+
+    def _tiers(self, route: Route) -> Iterator[dict[str, Any]]:
+        chains: list[tuple[str | None, Chain]] = [(None, route.own), *route.chains.items()]
+        for key, chain in chains:
+            for tier in chain.tiers:
+                yield self._tier(route.assistant, key, tier)
+
+    def _tier(self, assistant: str, chain: str | None, tier: Tier) -> dict[str, Any]:
+        binding = tier.binding
+        views = {endpoint: self.look(guard) for endpoint, guard in tier.guards.items()}
+        worst = max(views.values(), key=severity)
+        times = self.lately.of(assistant, tier.name if chain is None else f"{chain}/{tier.name}")
+        policy = next(iter(tier.guards.values())).policy
+        return {
+            "tier": tier.name,
+            "chain": chain,
+            "source": binding.source,
+            "kind": binding.kind,
+            "model": binding.model,
+            "url": self.configured.current.sources[binding.source].base_url,
+            "breaker": breaker_document(worst, self.to_unix),
+            "breakers": {endpoint: breaker_document(view, self.to_unix) for endpoint, view in views.items()},
+            "admits": worst.word.value == "closed",
+            "failure_threshold": policy.failure_threshold,
+            "cooldown_seconds": policy.cooldown,
+            "last_used_at": times.used or None,
+            "last_success_at": times.succeeded or None,
+            "last_failure_at": times.failed or None,
+        }
+
+    def _differences(self, assistant: str) -> Iterator[dict[str, Any]]:
+        file, book = self.configured.file, self.configured.book
+        edits = {assistant: book.edits.get(assistant, {})}
+        open_ = {each.field for each in over.unsettled(file, edits, book.settled)}
+        for each in over.differences(file, edits):
+            yield {"field": each.field, "file": each.file, "edit": each.edit, "settled": each.field not in open_}
+
+    # -- changed
+
+    async def rebind(self, request: web.Request) -> web.StreamResponse:
+        """`PUT /api/assistants/{assistant}`."""
+        assistant, author = self._named(request), self._author(request)
+        asked = await order(request, Rebound)
+        fields = {name: getattr(asked, name) for name in asked.model_fields_set}
+        if not fields:
+            raise Refused(400, "invalid_request", f"Nothing is to be set: give some of {', '.join(over.FIELDS)}.")
+        await _made(self.configured.edit(assistant, fields, _seen(request), author))
+        return self._answer(assistant)
+
+    async def settle(self, request: web.Request) -> web.StreamResponse:
+        """`POST /api/assistants/{assistant}/differences`."""
+        assistant, author = self._named(request), self._author(request)
+        asked = await order(request, Choice)
+        await _made(self.configured.settle(assistant, asked.field, asked.choose, author))
+        return self._answer(assistant)
+
+    async def revisions(self, _: web.Request) -> web.StreamResponse:
+        """`GET /api/revisions`, newest first."""
+        book = self.configured.book
+        told = [_revision(each) for each in reversed(book.revisions)]
+        response = answer({"revision": self.configured.revision, "number": book.number, "revisions": told})
+        response.headers["ETag"] = f'"{book.number}"'
+        return response
+
+    async def restore(self, request: web.Request) -> web.StreamResponse:
+        """`POST /api/revisions/{number}/restore`."""
+        author = self._author(request)
+        number = request.match_info["number"]
+        if not (number.isascii() and number.isdigit() and len(number) < 10):
+            raise Refused(404, "not_found", "A revision is a number.")
+        seen = _seen(request) if "If-Match" in request.headers else None
+        await _made(self.configured.restore(int(number), seen, author))
+        return await self.revisions(request)
+
+    def _author(self, request: web.Request) -> Author:
+        if self.configured.current.edits == "off":
+            text = "`edits: off`: this configuration is changed in its file alone."
+            raise Refused(403, "edits_off", text)
+        name = "".join(letter for letter in request.headers.get("X-Operator", "")[:64] if letter.isprintable())
+        origin = "page" if request.headers.get("Sec-Fetch-Mode") else "api"
+        return Author(self.now(), f"{name or 'operator'} from {request.remote or 'nowhere'}", origin)
+
+
+def _resolved(tiers: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Where the primary's requests go."""
+    for tier in tiers:
+        if tier["chain"] is None and tier["tier"] == "primary":
+            return {key: tier[key] for key in ("source", "kind", "model", "url")}
+    return None
+
+
+def _seen(request: web.Request) -> int | None:
+    """The revision that `If-Match` names; None for `*`. Raises Refused."""
+    given = request.headers.get("If-Match", "").strip()
+    if given == "*":
+        return None
+    number = given.removeprefix("W/").strip('"')
+    if not (number.isascii() and number.isdigit() and len(number) < 10):
+        text = "Say which revision this change is made upon: If-Match with the ETag that a GET gave, or *."
+        raise Refused(412, "revision_outdated", text)
+    return int(number)
+
+
+async def _made(change: Any) -> None:
+    try:
+        await change
+    except NotChanged as refused:
+        raise Refused(_STATUS[refused.code], _CODES[refused.code], refused.message) from None
+
+
+def _revision(each: Revision) -> dict[str, Any]:
+    return {
+        "number": each.number,
+        "at": each.at,
+        "by": each.by,
+        "origin": each.origin,
+        "note": each.note,
+        "file": each.file,
+        "changes": [
+            {"assistant": c.assistant, "field": c.field, "before": c.before, "after": c.after} for c in each.changes
+        ],
+    }

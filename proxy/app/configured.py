@@ -1,0 +1,328 @@
+"""What is in force: the file, the operators' edits on it, and the book that tells who changed what.
+
+1. A change is whole or is not made: it is read, checked, kept, and only then served. What is refused leaves the last
+   good one in force.
+2. Operators' edits change by operators' acts alone; a file that is read again is laid under them.
+3. Where a store is shared, its book is the fleet's: an edit that has not seen the newest is refused, and a store that
+   lost the book is filled again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from proxy.admin.configuration import NotChanged
+from proxy.breaker.store import StoreError
+from proxy.config import edits as over
+from proxy.config import ledger
+from proxy.config.fault import Fault
+from proxy.config.ledger import Author, Ledger
+from proxy.config.schema import Config
+from proxy.config.state_dir import KeepError, StateDir
+from proxy.record.shared_ledger import SharedLedger
+
+_POLL = 1.0
+"""Seconds between looks at the shared book; a change is in force everywhere within two of these."""
+_TRIES = 5
+_RESTART = ("listen", "admin.listen", "admin.token", "store", "state_dir", "decisions")
+"""What a running replica cannot change."""
+
+Load = Callable[[], Config | tuple[Fault, ...]]
+
+
+class Told(Protocol):
+    """What becomes of what happens to the configuration."""
+
+    async def serve(self, config: Config, revision: str) -> None:
+        """Serve this from now on."""
+        ...
+
+    def event(self, what: str, **facts: Any) -> None:
+        """For the log and the journal, in our own words."""
+        ...
+
+    def reloaded(self, result: str) -> None:
+        """The file was looked at again: ok, invalid or unchanged."""
+        ...
+
+
+class Configured:
+    """One replica's configuration through time."""
+
+    def __init__(
+        self,
+        file: Config,
+        load: Load | None,
+        disk: StateDir | None,
+        shared: SharedLedger | None,
+        unix: Callable[[], float],
+    ) -> None:
+        """`load` reads the file again; None where there is no file."""
+        self.file, self.current, self.book = file, file, Ledger()
+        self._load, self._disk, self._shared, self._unix = load, disk, shared, unix
+        self._told: Told | None = None
+        self._lock = asyncio.Lock()
+        self._entered = False
+        """The file, as it is served, stands in the book. Entered once: where replicas
+        have different files, the book does not go to and fro between them."""
+        self._refused = 0
+        """The newest revision that does not go with this replica's file."""
+        self.faults: tuple[Fault, ...] = ()
+        """Of the file as it was last read; what is in force is an older one then."""
+
+    @property
+    def revision(self) -> str:
+        """The book's number, and the fingerprint of what is in force."""
+        return f"{self.book.number}.{self.current.fingerprint[:8]}"
+
+    async def start(self) -> tuple[Fault, ...]:
+        """Take up the newest book that is known; faults if its edits do not go with the file. Raises KeepError."""
+        self.book = self._disk.read() if self._disk is not None else Ledger()
+        if self._shared is not None:
+            try:
+                theirs = await self._shared.read()
+                if theirs.number >= self.book.number:
+                    self.book = theirs
+                else:
+                    await self._shared.fill(self.book)
+            except StoreError:
+                pass  # Followed later; until then the copy on disk is the newest that is known.
+        laid = over.laid_over(self.file, self.book.edits, "edits")
+        if isinstance(laid, tuple):
+            return laid
+        self.current = laid
+        return ()
+
+    async def take_in(self, told: Told) -> None:
+        """Tell `told` of changes from now on, enter the file in the book if it is another than the last, and serve."""
+        self._told = told
+        async with self._lock:
+            await self._enter_file(None, "")
+            await told.serve(self.current, self.revision)
+
+    # -- what operators do
+
+    async def edit(self, assistant: str, fields: Mapping[str, Any], seen: int | None, author: Author) -> None:
+        """Set fields of an assistant. `seen` is the revision that the operator has seen of it; None: whichever."""
+
+        def make(book: Ledger) -> tuple[Ledger, Config]:
+            self._check_seen(book, assistant, seen)
+            draft = {**book.edits, assistant: {**book.edits.get(assistant, {}), **fields}}
+            after = self._checked(draft)
+            # As they were understood, so that they can be compared with the file's.
+            held = over.shown(after.assistants[assistant])
+            edits = {**draft, assistant: {name: held[name] for name in draft[assistant]}}
+            return ledger.edited(book, self.current, after, edits, author), after
+
+        await self._change(make)
+
+    async def settle(self, assistant: str, field: str, choice: str, author: Author) -> None:
+        """Where edit and file differ: keep the edit, or take the file."""
+
+        def make(book: Ledger) -> tuple[Ledger, Config]:
+            if field not in book.edits.get(assistant, {}):
+                raise NotChanged("unknown", f"{field} of {assistant} was not edited.")
+            if choice == "keep":
+                said = over.shown(self.file.assistants[assistant])[field]
+                return ledger.settled(book, assistant, field, said, author), self.current
+            own = {name: value for name, value in book.edits[assistant].items() if name != field}
+            edits = {name: value for name, value in {**book.edits, assistant: own}.items() if value}
+            after = self._checked(edits)
+            return ledger.edited(book, self.current, after, edits, author, f"{field} as in the file"), after
+
+        await self._change(make)
+
+    async def restore(self, number: int, seen: int | None, author: Author) -> None:
+        """Go back to what was in force at a revision. `seen`: the newest revision that the operator has seen."""
+
+        def make(book: Ledger) -> tuple[Ledger, Config]:
+            if seen is not None and seen != book.number:
+                raise _outdated(book.number)
+            try:
+                wanted = ledger.at_revision(book, self.current, number)
+            except KeyError:
+                raise NotChanged("unknown", f"Revision {number} is not kept.") from None
+            edits = ledger.edits_to(self.file, book.edits, wanted)
+            after = self._checked(edits)
+            return ledger.edited(book, self.current, after, edits, author, f"restored {number}"), after
+
+        await self._change(make)
+
+    def _check_seen(self, book: Ledger, assistant: str, seen: int | None) -> None:
+        if assistant not in self.file.assistants:
+            raise NotChanged("unknown", f"No assistant is called {assistant[:80]!r}.")
+        if seen is not None and seen != book.touched(assistant):
+            raise _outdated(book.touched(assistant))
+
+    def _checked(self, edits: over.Edits) -> Config:
+        after = over.laid_over(self.file, edits, "edit")
+        if isinstance(after, tuple):
+            raise NotChanged("faulty", "\n".join(f"{fault.path}: {fault.problem}; {fault.remedy}" for fault in after))
+        return after
+
+    async def _change(self, make: Callable[[Ledger], tuple[Ledger, Config]]) -> None:
+        async with self._lock:
+            for _ in range(_TRIES):
+                book, after = make(self.book)
+                if await self._keep(book):
+                    await self._in_force(book, after)
+                    return
+                # Somebody else was first: see what they made, and whether this still goes.
+                await self._catch_up()
+            raise NotChanged("store_away", "The shared book changes too fast: try again.")
+
+    async def _keep(self, book: Ledger) -> bool:
+        """False: another replica has made a revision meanwhile."""
+        try:
+            if self._disk is not None:
+                await asyncio.to_thread(self._disk.prepare, book)
+            if self._shared is not None and not await self._shared.replace(self.book.number, book):
+                if self._disk is not None:
+                    self._disk.discard()
+                return False
+        except KeepError as error:
+            raise NotChanged("not_kept", f"The change cannot be kept, so it is not made: {error}.") from None
+        except StoreError as error:
+            if self._disk is not None:
+                self._disk.discard()
+            text = f"The shared store is away ({error.word}), so the replicas would not agree: try again once it is up."
+            raise NotChanged("store_away", text) from None
+        if self._disk is not None:
+            try:
+                await asyncio.to_thread(self._disk.keep)
+            except KeepError as error:
+                if self._shared is None:
+                    raise NotChanged("not_kept", f"The change cannot be kept, so it is not made: {error}.") from None
+                # The fleet has it already.
+                self._tell("revision_not_kept", why="not_kept")
+        return True
+
+    def _tell(self, what: str, **facts: Any) -> None:
+        if self._told is not None:
+            self._told.event(what, **facts)
+
+    async def _in_force(self, book: Ledger, config: Config) -> None:
+        self.book, self.current = book, config
+        assert self._told is not None  # noqa: S101  # nothing changes before it is served
+        await self._told.serve(config, self.revision)
+        newest = book.revisions[-1]
+        self._told.event(
+            "config", revision=self.revision, by=newest.by, origin=newest.origin, changes=len(newest.changes)
+        )
+
+    # -- the file
+
+    async def reload(self) -> str:
+        """Read the file again, under load: `ok`, `unchanged`, or `invalid` and then nothing has changed."""
+        assert self._told is not None  # noqa: S101  # as above
+        async with self._lock:
+            result = "unchanged" if self._load is None else await self._reload(self._load)
+        self._told.reloaded(result)
+        return result
+
+    async def _reload(self, load: Load) -> str:
+        assert self._told is not None  # noqa: S101  # as above
+        loaded = await asyncio.to_thread(load)
+        laid = loaded if isinstance(loaded, tuple) else over.laid_over(loaded, self.book.edits, "edits")
+        if isinstance(laid, tuple):
+            self.faults = laid
+            self._told.event("reload_refused", faults=[str(fault) for fault in laid])
+            return "invalid"
+        assert not isinstance(loaded, tuple)  # noqa: S101  # it was laid under the edits
+        self.faults = ()
+        if loaded == self.file:
+            return "unchanged"
+        if late := [name for name in _RESTART if _value(loaded, name) != _value(self.file, name)]:
+            self._told.event("restart_needed", fields=late)
+        self._entered = False
+        before, note = self.current, ", ".join(_parts(self.file, loaded))
+        self.file, self.current = loaded, laid
+        await self._enter_file(before, note)
+        await self._told.serve(self.current, self.revision)
+        self._told.event("config", revision=self.revision, by="file", origin="file")
+        return "ok"
+
+    async def _enter_file(self, before: Config | None, note: str) -> None:
+        """The file counts even where the book cannot be kept: it is on the disk itself."""
+        author = Author(self._unix(), "file", "file")
+        for _ in range(_TRIES):
+            book = ledger.filed(self.book, before, self.current, self.file.fingerprint, author, note)
+            if book is self.book:
+                self._entered = True
+                return
+            try:
+                if await self._keep(book):
+                    self.book, self._entered = book, True
+                    return
+                await self._catch_up()
+            except NotChanged as refused:
+                self._tell("revision_not_kept", why=refused.code)
+                return
+
+    async def close(self) -> None:
+        """Let go of the shared book."""
+        if self._shared is not None:
+            await self._shared.close()
+
+    # -- the other replicas
+
+    async def follow(self) -> None:
+        """Until cancelled: what others have made is in force here too, and what the store has lost comes back."""
+        if self._shared is None:
+            return
+        while True:
+            await asyncio.sleep(_POLL)
+            try:
+                number = await self._shared.number()
+                async with self._lock:
+                    if number != self.book.number:
+                        await self._catch_up()
+                    if not self._entered:
+                        await self._enter_file(None, "")
+            except (StoreError, NotChanged):
+                continue
+
+    async def _catch_up(self) -> None:
+        assert self._shared is not None  # noqa: S101  # only a shared book runs ahead
+        book = await self._shared.read()
+        if book.number < self.book.number:
+            await self._shared.fill(self.book)
+            return
+        if book == self.book:
+            return
+        laid = over.laid_over(self.file, book.edits, "edits")
+        if isinstance(laid, tuple):
+            # This replica's file is not the one that the edit was made upon: what it serves stays as it is.
+            if self._refused != book.number:
+                self._refused = book.number
+                self._tell("revision_refused", number=book.number, faults=[str(fault) for fault in laid])
+            raise NotChanged("faulty", "The newest revision does not go with this replica's file.")
+        if self._disk is not None:
+            try:
+                await asyncio.to_thread(self._disk.prepare, book)
+                await asyncio.to_thread(self._disk.keep)
+            except KeepError:
+                self._tell("revision_not_kept", why="not_kept")
+        self.book, self.current = book, laid
+        if self._told is not None:
+            await self._told.serve(laid, self.revision)
+            self._told.event("config", revision=self.revision, by=book.revisions[-1].by, origin="another replica")
+
+
+def _parts(before: Config, after: Config) -> list[str]:
+    """What differs beside the assistants, of which the changes tell."""
+    names = [name for name in Config.model_fields if name != "assistants"]
+    return [name for name in names if getattr(before, name) != getattr(after, name)]
+
+
+def _outdated(number: int) -> NotChanged:
+    return NotChanged("outdated", f"It has changed since: revision {number} is in force. Look at it, then try again.")
+
+
+def _value(config: Config, name: str) -> Any:
+    value: Any = config
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value

@@ -1,0 +1,332 @@
+"""One running process of Homeport: everything it is made of, and what is swapped when its configuration changes.
+
+1. Start: what is in force, breakers and upstreams, then the listeners; an address that is not to be had ends it with a
+   clear error.
+2. A configuration is swapped in one step, between two requests; what requests in flight go by lives until they end.
+3. Drain: readiness drops and new requests are refused first; nothing in flight is cut within `limits.drain`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import itertools
+import random
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+import proxy
+from proxy.admin.assistants import Assistants
+from proxy.admin.auth import Gate
+from proxy.admin.binding_test import BindingTest
+from proxy.admin.breakers import Hand
+from proxy.admin.decisions import Decisions
+from proxy.admin.dry_run import DryRun
+from proxy.admin.events import Events
+from proxy.admin.operators import Calls, Operators
+from proxy.admin.sessions import Sessions
+from proxy.admin.status import Sources
+from proxy.app import building
+from proxy.app.configured import Configured, Load
+from proxy.breaker.keeper import Keeper
+from proxy.breaker.link import Link
+from proxy.breaker.state import Moved
+from proxy.config import schema
+from proxy.config.addresses import Address
+from proxy.config.edits import unsettled
+from proxy.config.state_dir import KeepError, StateDir
+from proxy.edge.exchange import Serving
+from proxy.edge.identity import Identity
+from proxy.edge.openai import Edge, Sinks
+from proxy.edge.server import Server
+from proxy.record import happenings, lag
+from proxy.record.document import kept
+from proxy.record.journal import Journal
+from proxy.record.lately import Lately
+from proxy.record.live_metrics import Configuration, Now
+from proxy.record.log import Log
+from proxy.record.metrics import Metrics
+from proxy.routing.bindings import Bindings, bind, targets
+from proxy.routing.decision import Decision
+from proxy.routing.walk import Ports
+from proxy.upstream.attempt import Upstreams
+from proxy.upstream.listing import Listings
+
+_HTTP: dict[str, Any] = {"access_log": None, "max_line_size": 64 * 1024, "max_field_size": 64 * 1024}
+"""Both listeners' settings: bytes of one header, and no log but our own."""
+_RETIRE = 0.5
+"""Seconds between looks whether a request still goes by a former configuration."""
+
+
+class CannotStart(Exception):
+    """What the configuration asks for is not to be had here: an address, a store, a folder."""
+
+
+class Replica:
+    """One running process of Homeport. It is what its link and its configuration tell of themselves to."""
+
+    def __init__(self, config: schema.Config, log: Log, load: Load | None) -> None:
+        """`load` reads the configuration again; None where there is nothing to read."""
+        self._log, self._name = log, secrets.token_hex(5)
+        self._began, self._to_unix = time.time(), _unix_of_monotonic(time.time() - time.monotonic())
+        self._runners: list[web.BaseRunner] = []
+        self._beside: set[asyncio.Task[None]] = set()
+        """Tasks for as long as it runs."""
+        self.started = asyncio.Event()
+        self.data_address = self.admin_address = ""
+        self._token = config.admin.token.get_secret_value() if config.admin.token else secrets.token_urlsafe(24)
+        self.made_up_token = None if config.admin.token else self._token
+        """The operators' token, where the configuration has none."""
+        self._records = config.decisions.keep > 0
+        self._link, self._journal, book = self._shared(config)
+        state_dir = None if config.state_dir is None else StateDir(Path(config.state_dir))
+        self.configured = Configured(config, load, state_dir, book, time.time)
+        self._keeper = Keeper(time.monotonic, lambda: secrets.token_hex(8), random.random, self._moved, self._link)
+        self._upstreams = Upstreams(building.sources(config))
+        bindings = bind(config, self.configured.revision, building.identify)
+        self._targets = targets(bindings)
+        asking: Counter[str] = Counter()
+        serving = self._serving(config, bindings)
+        self.edge = Edge(
+            serving,
+            Sinks(self._ended, log.failed),
+            asking,
+            _numbered(self._name),
+            time.time,
+        )
+        self._metrics = Metrics(
+            Now(
+                bindings=self._bindings,
+                look=self._keeper.look,
+                to_unix=self._to_unix,
+                serving=asking,
+                connections=lambda: self._upstreams.connections(),
+                lately=Lately(),
+                journal=self._journal.status,
+                configuration=self._configuration,
+                link=None if self._link is None else self._link.status,
+            )
+        )
+
+    def _bindings(self) -> Bindings:
+        return self.edge.serving.bindings
+
+    def _configuration(self) -> Configuration:
+        known = self.configured
+        open_ = sum(1 for _ in unsettled(known.file, known.book.edits, known.book.settled))
+        return Configuration(known.revision, known.file.fingerprint, open_)
+
+    def _shared(self, config: schema.Config) -> tuple[Link | None, Journal, Any]:
+        shared, keep, age = config.shared_store, config.decisions.keep, config.decisions.age
+        if shared is None:
+            return None, Journal(keep, age, time.time, None), None
+        # Who shares nothing need not load the client, which takes a moment.
+        from proxy.breaker.redis_door import RedisDoor
+        from proxy.breaker.redis_store import RedisStore
+        from proxy.record.redis_journal import RedisJournal
+        from proxy.record.shared_ledger import SharedLedger
+
+        url, namespace = shared.url, shared.namespace
+        try:
+            store = RedisStore(url, namespace, time.monotonic, self._timed)
+            journal = RedisJournal(url, namespace, keep, age, time.monotonic, self._timed)
+            book = SharedLedger(RedisDoor(url, time.monotonic, self._timed, 1), namespace)
+        except ValueError as error:
+            raise CannotStart(f"store: {error}") from error
+        link = Link(store, self._name, time.monotonic, random.random, self)
+        return link, Journal(keep, age, time.time, journal), book
+
+    def _serving(self, config: schema.Config, bindings: Bindings) -> Serving:
+        for guard in bindings.guards():
+            self._keeper.watch(guard)
+        ports = Ports(self._keeper, self._upstreams.send, time.monotonic)
+        return Serving(self._name, Identity(config), bindings, ports, building.bounds(config))
+
+    # -- what the configuration tells (a configured.Told)
+
+    async def serve(self, config: schema.Config, revision: str) -> None:
+        """Serve another configuration from now on; what is in flight ends by the one that it began with."""
+        bindings = await asyncio.to_thread(bind, config, revision, building.identify)
+        former, upstreams = self.edge.serving, self._upstreams
+        self._upstreams = Upstreams(building.sources(config), upstreams)
+        self._targets |= targets(bindings)
+        self._metrics.follow(bindings)
+        self.edge.serving = self._serving(config, bindings)
+        self._spawn(self._retire(former, upstreams))
+
+    async def _retire(self, former: Serving, upstreams: Upstreams) -> None:
+        while self.edge.uses(former):  # noqa: ASYNC110  # what it waits for costs requests nothing this way
+            await asyncio.sleep(_RETIRE)
+        await upstreams.close()
+
+    def event(self, what: str, **facts: Any) -> None:
+        """Something about the configuration."""
+        self._log.event(what, **facts)
+        if what == "config":
+            self._happened({"event": what, **facts})
+
+    def reloaded(self, result: str) -> None:
+        """The file was read again."""
+        self._metrics.reloaded(result, time.time())
+        self._log.event("reload", result=result)
+
+    # -- what the link tells (a linked.Facts)
+
+    def moved(self, target: str, move: Moved) -> None:
+        """This replica changed a target's word for everybody."""
+        self._moved(target, move)
+
+    def link(self, *, up: bool, why: str) -> None:
+        """The store came or went."""
+        self._log.event("store", up=up, **({"why": why} if why else {}))
+        self._happened(happenings.store(up=up, why=why))
+
+    def propagated(self, seconds: float) -> None:
+        """A push took so long."""
+        self._metrics.propagated(seconds)
+
+    def _timed(self, operation: str, seconds: float, error: str | None) -> None:
+        self._metrics.store_operation(operation, seconds, error)
+
+    # --
+
+    def _moved(self, target: str, move: Moved) -> None:
+        self._metrics.moved(target, move)
+        self._log.moved(target, move)
+        self._happened(happenings.breaker(self._targets[target], move, self._to_unix))
+
+    def _ended(self, decision: Decision) -> None:
+        self._metrics.ended(decision)
+        self._log.decision(decision)
+        if self._records:
+            self._journal.put(kept(decision))
+
+    def _happened(self, what: dict[str, Any]) -> None:
+        self._journal.put(orjson.dumps({**what, "at": time.time(), "replica": self._name}), soon=True)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
+
+    async def start(self) -> None:
+        """Bind both listeners; `data_address` and `admin_address` are then their URLs. Raises CannotStart."""
+        try:
+            faults = await self.configured.start()
+        except KeepError as error:
+            raise CannotStart(f"state_dir: {error}") from error
+        if faults:
+            raise CannotStart("\n".join(["what operators have set does not go with the file:", *map(str, faults)]))
+        if self._link is not None:
+            # So that the first request already knows what the fleet knows; a store that is away costs half a second.
+            await self._link.sync()
+            self._spawn(self._link.run())
+        self._spawn(self._journal.run())
+        self._spawn(lag.watch(time.monotonic, self._metrics.lagged))
+        await self.configured.take_in(self)
+        self._spawn(self.configured.follow())
+        await self._open(self.configured.file)
+        # What start-up made lives as long as the process: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        self._log.event("ready", listen=self.data_address, admin=self.admin_address, revision=self.configured.revision)
+        self.started.set()
+
+    async def _open(self, config: schema.Config) -> None:
+        server = Server(self.edge.serve, self.edge.malformed, handler_cancellation=True, **_HTTP)
+        self.data_address = await self._listen(web.ServerRunner(server, shutdown_timeout=1.0), config.listen)
+        gate = Gate(self._token, Sessions(time.monotonic, lambda: secrets.token_urlsafe(32)), time.monotonic)
+        application = web.Application(client_max_size=64 * 1024)
+        application.add_routes(Operators(self._metrics.exposition, self._calls(), gate).routes())
+        runner = web.AppRunner(application, shutdown_timeout=1.0, **_HTTP)
+        self.admin_address = await self._listen(runner, config.admin.listen)
+
+    def _calls(self) -> Calls:
+        keeper, bindings = self._keeper, self._bindings
+        facts = Sources(
+            version=proxy.__version__,
+            replica=self._name,
+            began=self._began,
+            bindings=bindings,
+            configured=self.configured,
+            look=keeper.look,
+            link=lambda: self._link.status() if self._link is not None else None,
+            delays=lambda: list(self._metrics.delays),
+            in_flight=lambda: self.edge.in_flight,
+            draining=lambda: self.edge.draining,
+            journal=self._journal.status,
+            now=time.time,
+            to_unix=self._to_unix,
+        )
+        listings = Listings(lambda source: self._upstreams.at(source))
+        return Calls(
+            facts,
+            Hand(bindings, keeper.operate, time.monotonic),
+            DryRun(bindings, keeper, time.monotonic, self._to_unix),
+            Decisions(self._journal),
+            Events(self._journal),
+            Assistants(self.configured, bindings, keeper.look, self._metrics.lately, time.time, self._to_unix),
+            BindingTest(lambda: self.configured.current, bindings, keeper.look, listings.ask, self._to_unix),
+        )
+
+    async def _listen(self, runner: web.BaseRunner, address: Address) -> str:
+        await runner.setup()
+        self._runners.append(runner)
+        site = web.TCPSite(runner, address.host, address.port)
+        try:
+            await site.start()
+        except OSError as error:
+            raise CannotStart(
+                f"cannot listen on {address.host}:{address.port}: {error.strerror}; "
+                "choose another address with --listen or --admin"
+            ) from error
+        host, port = runner.addresses[0][:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    async def drain(self, stop: asyncio.Event) -> None:
+        """Refuse new requests and wait for those in flight, at most `limits.drain` seconds or until `stop`."""
+        limit = self.configured.current.limits.drain
+        self.edge.draining = True
+        self._log.event("draining", in_flight=self.edge.in_flight, limit_s=limit)
+        waiting = {asyncio.ensure_future(event.wait()) for event in (self.edge.idle, stop)}
+        _, late = await asyncio.wait(waiting, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+        for each in late:
+            each.cancel()
+        if self.edge.in_flight:
+            self._log.event("cut", in_flight=self.edge.in_flight)
+            self.edge.cut()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await self.edge.idle.wait()
+
+    async def close(self) -> None:
+        """Stop listening and drop every connection."""
+        for runner in self._runners:
+            await runner.cleanup()
+        beside = list(self._beside)
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
+        await self._upstreams.close()
+        await self._journal.close()
+        await self.configured.close()
+        if self._link is not None:
+            await self._link.close()
+        self._log.event("stopped")
+
+
+def _unix_of_monotonic(apart: float) -> Callable[[float], float]:
+    return lambda at: at + apart
+
+
+def _numbered(name: str) -> Callable[[], str]:
+    count = itertools.count(1)
+    return lambda: f"req_{name}{next(count):06x}"

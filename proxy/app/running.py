@@ -1,0 +1,76 @@
+"""A replica from its start to its end, driven by signals; and the demo's replicas, driven by its tour."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from proxy.app.configured import Load
+from proxy.app.replica import Replica
+from proxy.config import load, schema
+from proxy.config.watch import changed
+from proxy.demo import tour
+from proxy.record.log import Log
+
+
+async def serve(
+    config: schema.Config, log: Log, announce: Callable[[str], None], read: Load | None, file: Path | None
+) -> None:
+    """Run one replica until SIGTERM or SIGINT, then drain it. A second signal ends the drain.
+
+    SIGHUP, and a change of `file`, make it `read` its configuration again. `announce` says what only who started it may
+    read: a token that was made up.
+    """
+    replica = Replica(config, log, read)
+    term, again, look = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lambda: (again if term.is_set() else term).set())
+    loop.add_signal_handler(signal.SIGHUP, look.set)
+    reloading = loop.create_task(_reload(replica, look, file))
+    try:
+        await replica.start()
+        if replica.made_up_token is not None:
+            announce(f"operators' token for this run (admin.token sets one): {replica.made_up_token}")
+        await term.wait()
+        await replica.drain(again)
+    finally:
+        reloading.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(10):
+                await replica.close()
+
+
+async def _reload(replica: Replica, look: asyncio.Event, file: Path | None) -> None:
+    await replica.started.wait()
+    watching = asyncio.create_task(changed(file, look.set)) if file is not None else None
+    try:
+        while True:
+            await look.wait()
+            look.clear()
+            await replica.configured.reload()
+    finally:
+        if watching is not None:
+            watching.cancel()
+
+
+async def demo(log: Log, *, once: bool) -> bool:
+    """Give the guided tour; True when everything went as it says. Unless `once`, stay up until interrupted."""
+    replicas: list[Replica] = []
+
+    async def start(text: str) -> tuple[str, str]:
+        config = load.parse(text, "demo", {}, Path())
+        if isinstance(config, tuple):
+            raise ValueError("\n".join(map(str, config)))
+        replicas.append(Replica(config, log, None))
+        await replicas[-1].start()
+        return replicas[-1].data_address, replicas[-1].admin_address
+
+    try:
+        return await tour.guide(start, log.unmute, once=once)
+    finally:
+        for replica in replicas:
+            await replica.close()

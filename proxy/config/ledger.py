@@ -1,0 +1,179 @@
+"""The book of revisions: every change of what is served, numbered, with who, when, from where, and what it changed.
+
+1. Pure: every entry is made from the book before it. A book is a value; who keeps it (state_dir.py, a shared store)
+   keeps it whole.
+2. A revision's changes are of what is in force, by assistant and field, so that any kept revision can be gone back to
+   by undoing those after it; going back is itself a revision.
+3. Edits change only here, and only by an operator's act: `edited`, `restored`, `settled`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from proxy.config.edits import FIELDS, Edits, shown
+from proxy.config.schema import Config
+
+KEPT = 200
+"""Revisions; older ones are forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One field of an assistant, as it was in force and as it is."""
+
+    assistant: str
+    field: str
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One change of what is served."""
+
+    number: int
+    at: float
+    """Unix time."""
+    by: str
+    """Who: `operator`, or `file`."""
+    origin: str
+    """From where: api, page, file, or restore."""
+    note: str
+    changes: tuple[Change, ...]
+    file: str
+    """Fingerprint of the file that it was made upon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The whole book."""
+
+    revisions: tuple[Revision, ...] = ()
+    """Oldest first, without gaps."""
+    edits: Edits = field(default_factory=dict)
+    settled: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Assistant → field → what the file said when an operator chose to keep the edit all the same."""
+
+    @property
+    def number(self) -> int:
+        """Of the newest revision; 0 before the first."""
+        return self.revisions[-1].number if self.revisions else 0
+
+    @property
+    def file(self) -> str:
+        """Fingerprint of the file that was last taken in."""
+        return self.revisions[-1].file if self.revisions else ""
+
+    def touched(self, assistant: str) -> int:
+        """The newest revision that changed this assistant; 0 if none that is kept did."""
+        return next(
+            (
+                each.number
+                for each in reversed(self.revisions)
+                if any(change.assistant == assistant for change in each.changes)
+            ),
+            0,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who makes a revision, when, and from where."""
+
+    at: float
+    by: str
+    origin: str
+
+
+def edited(book: Ledger, before: Config, after: Config, edits: Edits, author: Author, note: str = "") -> Ledger:
+    """An operator's edits have made `after` of `before`, both with edits on them."""
+    return _entered(replace(book, edits=edits), tuple(changes(before, after)), author, note, book.file)
+
+
+def filed(
+    book: Ledger, before: Config | None, after: Config, fingerprint: str, author: Author, note: str = ""
+) -> Ledger:
+    """A file was taken in. Both configurations have the edits on them; None before the first."""
+    if book.file == fingerprint:
+        return book
+    made = () if before is None else tuple(changes(before, after))
+    return _entered(book, made, author, note, fingerprint)
+
+
+def settled(book: Ledger, assistant: str, field: str, said: Any, author: Author) -> Ledger:
+    """An operator keeps an edit in spite of what the file says of it."""
+    own = dict(book.settled.get(assistant, {})) | {field: said}
+    kept = replace(book, settled={**book.settled, assistant: own})
+    return _entered(kept, (), author, f"{assistant}: {field} kept as edited", book.file)
+
+
+def _entered(book: Ledger, made: tuple[Change, ...], author: Author, note: str, file: str) -> Ledger:
+    revision = Revision(book.number + 1, author.at, author.by, author.origin, note, made, file)
+    return replace(book, revisions=(*book.revisions, revision)[-KEPT:])
+
+
+def changes(before: Config, after: Config) -> Iterator[Change]:
+    """What differs in assistants, field by field; one that is not there is empty in every field."""
+    for name in {**before.assistants, **after.assistants}:
+        was, became = _fields(before, name), _fields(after, name)
+        for each in FIELDS:
+            if was[each] != became[each]:
+                yield Change(name, each, was[each], became[each])
+
+
+def _fields(config: Config, assistant: str) -> dict[str, Any]:
+    held = config.assistants.get(assistant)
+    return dict.fromkeys(FIELDS) if held is None else shown(held)
+
+
+def at_revision(book: Ledger, current: Config, number: int) -> dict[str, dict[str, Any]]:
+    """What was in force at a revision, by assistant and field, where it differs from `current`.
+
+    Raises KeyError when the revision is not kept.
+    """
+    if not book.revisions or not book.revisions[0].number <= number <= book.number:
+        raise KeyError(number)
+    then: dict[str, dict[str, Any]] = {}
+    for revision in reversed(book.revisions):
+        if revision.number <= number:
+            break
+        for change in revision.changes:
+            then.setdefault(change.assistant, {})[change.field] = change.before
+    return {
+        assistant: kept
+        for assistant, fields in then.items()
+        if (kept := {name: value for name, value in fields.items() if value != _fields(current, assistant)[name]})
+    }
+
+
+def edits_to(file: Config, edits: Edits, wanted: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The edits that bring `wanted` into force: none where the file says so already."""
+    made = {assistant: dict(fields) for assistant, fields in edits.items()}
+    for assistant, fields in wanted.items():
+        if assistant not in file.assistants:
+            continue
+        said, own = shown(file.assistants[assistant]), made.setdefault(assistant, {})
+        for name, value in fields.items():
+            if said[name] == value:
+                own.pop(name, None)
+            else:
+                own[name] = value
+    return {assistant: fields for assistant, fields in made.items() if fields}
+
+
+_BOOK: TypeAdapter[Ledger] = TypeAdapter(Ledger)
+
+
+def encoded(book: Ledger) -> bytes:
+    """As JSON that a person can read."""
+    return _BOOK.dump_json(book, indent=2) + b"\n"
+
+
+def decoded(text: bytes) -> Ledger:
+    """What `encoded` made. Raises ValueError for anything else."""
+    return _BOOK.validate_json(text)

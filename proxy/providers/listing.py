@@ -1,0 +1,37 @@
+"""A source's listing of models as OpenAI writes it, `{"data": [{"id": …}, …]}`, and what asking for it has shown.
+
+1. It is read leniently: an entry without an id is left out, and what is no listing at all is None, not an empty one.
+2. The names are the source's own words: they are compared with, counted, and never repeated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from proxy.providers import lenient
+from proxy.terms import Diagnosis
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A source's answer to the question for its models."""
+
+    status: int
+    models: frozenset[str] | None = field(repr=False)
+    """None: it gave no listing, or one that is too long to be read."""
+    diagnosis: Diagnosis | None
+    """What a status other than 200 means."""
+
+
+def models(body: bytes) -> frozenset[str] | None:
+    """The ids of a listing; None for anything else."""
+    try:
+        document = lenient.loads(body)
+    except ValueError:
+        return None
+    entries = document.get("data") if isinstance(document, dict) else None
+    if not isinstance(entries, list):
+        return None
+    return frozenset(
+        each["id"] for each in entries if isinstance(each, dict) and isinstance(each.get("id"), str) and each["id"]
+    )

@@ -1,0 +1,74 @@
+"""A source's free listing of models, asked for an operator: the one thing that is sent without a caller.
+
+1. One GET of `{base_url}/models` with the source's own headers, forward proxy and certificates; nothing is followed,
+   nothing is tried twice, and no model is asked.
+2. It ends within LIMIT seconds and reads at most MOST bytes.
+3. No breaker, record or metric hears of it, and it takes no connection from the requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from proxy.providers import faults
+from proxy.providers.listing import Listed, models
+from proxy.terms import Cause, Diagnosis, Reply
+from proxy.upstream.attempt import Source
+from proxy.upstream.client import Door
+
+LIMIT = 5.0
+MOST = 1024 * 1024
+
+
+class Listings:
+    """Every source's listing, for as long as one configuration is served."""
+
+    def __init__(self, at: Callable[[str], tuple[Source, Door]], unix: Callable[[], float] = time.time) -> None:
+        self._at, self._unix = at, unix
+
+    async def ask(self, source: str, kind: str) -> Listed | Diagnosis:
+        """What the source answers, or why it gave no answer. Both must be as they are configured."""
+        try:
+            async with asyncio.timeout(LIMIT):
+                return await self._ask(*self._at(source), kind)
+        except TimeoutError:
+            return Diagnosis(Cause.TIMEOUT_TOTAL, "total")
+
+    async def _ask(self, source: Source, door: Door, kind: str) -> Listed | Diagnosis:
+        headers = (*source.headers, ("Accept", "application/json"), ("Accept-Encoding", "identity"))
+        answer = await door.look(f"{source.base_url}/models", headers, LIMIT)
+        if isinstance(answer, Diagnosis):
+            return answer
+        try:
+            body = await _read(answer)
+        finally:
+            answer.close()
+        if isinstance(body, Diagnosis):
+            return body
+        if answer.status == 200:
+            return Listed(200, None if len(body) > MOST else models(body), None)
+        meant = faults.diagnose(
+            kind,
+            answer.status,
+            answer.headers,
+            body,
+            bound_model=None,
+            now_unix=self._unix(),
+            overrides=source.overrides,
+        )
+        return Listed(answer.status, None, meant)
+
+
+async def _read(answer: Reply) -> bytes | Diagnosis:
+    """The body; more than MOST bytes of one that is longer."""
+    body = bytearray()
+    while len(body) <= MOST:
+        chunk = await answer.chunk()
+        if isinstance(chunk, Diagnosis):
+            return chunk
+        if not chunk:
+            break
+        body += chunk
+    return bytes(body)
