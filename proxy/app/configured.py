@@ -196,7 +196,10 @@ class Configured:
                     self._tell("config", revision=self.revision, **told)
                     return
                 # Somebody else was first: see what they made, and whether this still goes.
+                former = self.book
                 await self._catch_up()
+                if self.book is not former and not self.book.continues(former):
+                    raise _outdated(self.book.number)  # the same numbers tell of other changes now
             raise NotChanged("store_away", "The shared book changes too fast: try again.")
 
     async def _keep(self, seen: Ledger, book: Ledger) -> bool:
@@ -347,7 +350,8 @@ def _not_kept(error: KeepError) -> NotChanged:
 
 
 def _away(error: StoreError) -> NotChanged:
-    text = f"The shared store is away ({error.word}), so the replicas would not agree: try again once it is up."
+    # What it has not answered it may have heard.
+    text = f"The shared store is away ({error.word}), so the replicas would not agree: look before you try again."
     return NotChanged("store_away", text)
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from proxy.breaker.redis_door import RedisDoor
 from proxy.breaker.redis_scripts import Script
-from proxy.breaker.store import StoreError
 from proxy.config.ledger import Ledger, decoded, encoded
 
 
@@ -55,12 +54,9 @@ def _book(reply: Sequence[Any]) -> Ledger:
     mark, text = reply
     if mark is None:
         return Ledger()
-    try:
-        book = decoded(text or b"")
-    except ValueError:
-        raise StoreError("protocol") from None
+    book = decoded(text or b"")
     if book.mark != mark.decode():
-        raise StoreError("protocol")
+        raise ValueError("a mark of another book")
     return book
 
 
