@@ -187,14 +187,6 @@ class Assistants:
         return Author(self.now(), f"{name or 'operator'} from {request.remote or 'nowhere'}", origin)
 
 
-def _resolved(tiers: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Where the primary's requests go."""
-    for tier in tiers:
-        if tier["chain"] is None and tier["tier"] == "primary":
-            return {key: tier[key] for key in ("source", "kind", "model", "url")}
-    return None
-
-
 def _seen(request: web.Request) -> int | None:
     """The revision that `If-Match` names; None for `*`. Raises Refused."""
     given = request.headers.get("If-Match", "").strip()

@@ -2,14 +2,16 @@
 
 1. A change is whole or is not made: it is read, checked, kept, and only then served. What is refused leaves the last
    good one in force.
-2. Operators' edits change by operators' acts alone; a file that is read again is laid under them.
-3. Where a store is shared, its book is the fleet's: an edit that has not seen the newest is refused, and a store that
-   lost the book is filled again.
+2. What is told to be in force is what is served: both change in one step.
+3. Operators' edits change by operators' acts alone; a file that is read again is laid under them.
+4. Where a store is shared, its book is the fleet's: an edit that has not seen the newest is refused, and a store that
+   lost the book, or the end of it, is filled again by whoever has all of it. `state_dir` holds a copy.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -65,9 +67,11 @@ class Configured:
         self._told: Told | None = None
         self._lock = asyncio.Lock()
         self._entered = False
-        """The file, as it is served, stands in the book. Entered once: where replicas
-        have different files, the book does not go to and fro between them."""
-        self._refused = 0
+        """The file, as it is served, stands in the book. Entered once: while replicas have different files the book
+        does not go to and fro between them."""
+        self._copied = self._had = Ledger()
+        """What the disk has, and what was served last."""
+        self._refused = ""
         """The newest revision that does not go with this replica's file."""
         self.faults: tuple[Fault, ...] = ()
         """Of the file as it was last read; what is in force is an older one then."""
@@ -75,20 +79,16 @@ class Configured:
     @property
     def revision(self) -> str:
         """The book's number, and the fingerprint of what is in force."""
-        return f"{self.book.number}.{self.current.fingerprint[:8]}"
+        return _revision(self.book, self.current)
 
     async def start(self) -> tuple[Fault, ...]:
         """Take up the newest book that is known; faults if its edits do not go with the file. Raises KeepError."""
-        self.book = self._disk.read() if self._disk is not None else Ledger()
-        if self._shared is not None:
-            try:
-                theirs = await self._shared.read()
-                if theirs.number >= self.book.number:
-                    self.book = theirs
-                else:
-                    await self._shared.fill(self.book)
-            except StoreError:
-                pass  # Followed later; until then the copy on disk is the newest that is known.
+        if self._disk is not None:
+            self.book = self._copied = self._had = await asyncio.to_thread(self._disk.read)
+        # While the store is away the copy on disk is the newest that is known; the fleet's is followed later.
+        with contextlib.suppress(NotChanged):
+            if self._shared is not None:
+                self.book = await self._newest(self._shared, self.book)
         laid = over.laid_over(self.file, self.book.edits, "edits")
         if isinstance(laid, tuple):
             return laid
@@ -99,8 +99,25 @@ class Configured:
         """Tell `told` of changes from now on, enter the file in the book if it is another than the last, and serve."""
         self._told = told
         async with self._lock:
-            await self._enter_file(None, "")
-            await told.serve(self.current, self.revision)
+            book, laid = await self._enter_file(self.file, self.current, "")
+            await self._serve(self.file, book, laid)
+
+    async def _serve(self, file: Config, book: Ledger, config: Config) -> None:
+        assert self._told is not None  # noqa: S101  # nothing changes before it is served
+        if self._disk is not None and book.mark != self._copied.mark:
+            try:
+                await asyncio.to_thread(self._disk.prepare, book)
+                await asyncio.to_thread(self._disk.keep)
+                self._copied = book
+            except KeepError:
+                self._tell("revision_not_kept", why="not_kept")
+        await self._told.serve(config, _revision(book, config))
+        self.file, self.book, self.current = file, book, config
+        if book.mark != self._had.mark and not book.continues(self._had):
+            # The fleet's book is of another history, or another was made in the moment in which the store was flushed.
+            lost = [each.number for each in self._had.revisions if each not in book.revisions]
+            self._tell("revisions_dropped", numbers=lost, newest=book.number)
+        self._had = book
 
     # -- what operators do
 
@@ -108,7 +125,7 @@ class Configured:
         """Set fields of an assistant. `seen` is the revision that the operator has seen of it; None: whichever."""
 
         def make(book: Ledger) -> tuple[Ledger, Config]:
-            self._check_seen(book, assistant, seen)
+            self._check_seen(assistant, seen)
             draft = {**book.edits, assistant: {**book.edits.get(assistant, {}), **fields}}
             after = self._checked(draft)
             # As they were understood, so that they can be compared with the file's.
@@ -122,6 +139,7 @@ class Configured:
         """Where edit and file differ: keep the edit, or take the file."""
 
         def make(book: Ledger) -> tuple[Ledger, Config]:
+            self._check_seen(assistant, None)
             if field not in book.edits.get(assistant, {}):
                 raise NotChanged("unknown", f"{field} of {assistant} was not edited.")
             if choice == "keep":
@@ -138,10 +156,11 @@ class Configured:
         """Go back to what was in force at a revision. `seen`: the newest revision that the operator has seen."""
 
         def make(book: Ledger) -> tuple[Ledger, Config]:
-            if seen is not None and seen != book.number:
-                raise _outdated(book.number)
+            if seen is not None and seen != self.book.number:
+                raise _outdated(self.book.number)
             try:
-                wanted = ledger.at_revision(book, self.current, number)
+                # The file may be entered with this; nobody has asked for that.
+                wanted = ledger.at_revision(book, self.current, number if number <= self.book.number else 0)
             except KeyError:
                 raise NotChanged("unknown", f"Revision {number} is not kept.") from None
             edits = ledger.edits_to(self.file, book.edits, wanted)
@@ -150,11 +169,11 @@ class Configured:
 
         await self._change(make)
 
-    def _check_seen(self, book: Ledger, assistant: str, seen: int | None) -> None:
+    def _check_seen(self, assistant: str, seen: int | None) -> None:
         if assistant not in self.file.assistants:
             raise NotChanged("unknown", f"No assistant is called {assistant[:80]!r}.")
-        if seen is not None and seen != book.touched(assistant):
-            raise _outdated(book.touched(assistant))
+        if seen is not None and seen != self.book.touched(assistant):
+            raise _outdated(self.book.touched(assistant))
 
     def _checked(self, edits: over.Edits) -> Config:
         after = over.laid_over(self.file, edits, "edit")
@@ -165,52 +184,52 @@ class Configured:
     async def _change(self, make: Callable[[Ledger], tuple[Ledger, Config]]) -> None:
         async with self._lock:
             for _ in range(_TRIES):
-                book, after = make(self.book)
-                if await self._keep(book):
-                    await self._in_force(book, after)
+                book = self.book
+                if not self._entered:
+                    book = ledger.filed(book, self.current, self.file.fingerprint, self._by_file())
+                book, after = make(book)
+                if await self._keep(self.book, book):
+                    self._entered = True
+                    await self._serve(self.file, book, after)
+                    newest = book.revisions[-1]
+                    told = {"by": newest.by, "origin": newest.origin, "changes": len(newest.changes)}
+                    self._tell("config", revision=self.revision, **told)
                     return
                 # Somebody else was first: see what they made, and whether this still goes.
+                former = self.book
                 await self._catch_up()
+                if self.book is not former and not self.book.continues(former):
+                    raise _outdated(self.book.number)  # the same numbers tell of other changes now
             raise NotChanged("store_away", "The shared book changes too fast: try again.")
 
-    async def _keep(self, book: Ledger) -> bool:
-        """False: another replica has made a revision meanwhile."""
+    async def _keep(self, seen: Ledger, book: Ledger) -> bool:
+        """In place of `seen`; False: another replica has made a revision meanwhile. Raises NotChanged."""
         try:
             if self._disk is not None:
                 await asyncio.to_thread(self._disk.prepare, book)
-            if self._shared is not None and not await self._shared.replace(self.book.number, book):
+            if self._shared is not None and not await self._shared.replace(seen, book):
                 if self._disk is not None:
                     self._disk.discard()
                 return False
         except KeepError as error:
-            raise NotChanged("not_kept", f"The change cannot be kept, so it is not made: {error}.") from None
+            raise _not_kept(error) from None
         except StoreError as error:
             if self._disk is not None:
                 self._disk.discard()
-            text = f"The shared store is away ({error.word}), so the replicas would not agree: try again once it is up."
-            raise NotChanged("store_away", text) from None
+            raise _away(error) from None
         if self._disk is not None:
             try:
                 await asyncio.to_thread(self._disk.keep)
+                self._copied = book
             except KeepError as error:
                 if self._shared is None:
-                    raise NotChanged("not_kept", f"The change cannot be kept, so it is not made: {error}.") from None
-                # The fleet has it already.
-                self._tell("revision_not_kept", why="not_kept")
+                    raise _not_kept(error) from None
+                # The fleet has it already; the copy is tried again when it is served.
         return True
 
     def _tell(self, what: str, **facts: Any) -> None:
         if self._told is not None:
             self._told.event(what, **facts)
-
-    async def _in_force(self, book: Ledger, config: Config) -> None:
-        self.book, self.current = book, config
-        assert self._told is not None  # noqa: S101  # nothing changes before it is served
-        await self._told.serve(config, self.revision)
-        newest = book.revisions[-1]
-        self._told.event(
-            "config", revision=self.revision, by=newest.by, origin=newest.origin, changes=len(newest.changes)
-        )
 
     # -- the file
 
@@ -237,29 +256,32 @@ class Configured:
         if late := [name for name in _RESTART if _value(loaded, name) != _value(self.file, name)]:
             self._told.event("restart_needed", fields=late)
         self._entered = False
-        before, note = self.current, ", ".join(_parts(self.file, loaded))
-        self.file, self.current = loaded, laid
-        await self._enter_file(before, note)
-        await self._told.serve(self.current, self.revision)
+        book, laid = await self._enter_file(loaded, laid, ", ".join(_parts(self.file, loaded)))
+        await self._serve(loaded, book, laid)
         self._told.event("config", revision=self.revision, by="file", origin="file")
         return "ok"
 
-    async def _enter_file(self, before: Config | None, note: str) -> None:
-        """The file counts even where the book cannot be kept: it is on the disk itself."""
-        author = Author(self._unix(), "file", "file")
-        for _ in range(_TRIES):
-            book = ledger.filed(self.book, before, self.current, self.file.fingerprint, author, note)
-            if book is self.book:
-                self._entered = True
-                return
-            try:
-                if await self._keep(book):
-                    self.book, self._entered = book, True
-                    return
-                await self._catch_up()
-            except NotChanged as refused:
-                self._tell("revision_not_kept", why=refused.code)
-                return
+    async def _enter_file(self, file: Config, laid: Config, note: str) -> tuple[Ledger, Config]:
+        """The book with the file in it, and what is in force then.
+
+        The file counts even where the book cannot be kept: it is on the disk itself, and is entered later.
+        """
+        book = self.book
+        try:
+            for _ in range(_TRIES):
+                filed = ledger.filed(book, laid, file.fingerprint, self._by_file(), note)
+                if filed is book or await self._keep(book, filed):
+                    self._entered = True
+                    return filed, laid
+                assert self._shared is not None  # noqa: S101  # only a shared book runs ahead
+                newest = await self._newest(self._shared, book)
+                laid, book = self._laid_over(file, newest), newest
+        except NotChanged as refused:
+            self._tell("revision_not_kept", why=refused.code)
+        return book, laid
+
+    def _by_file(self) -> Author:
+        return Author(self._unix(), "file", "file")
 
     async def close(self) -> None:
         """Let go of the shared book."""
@@ -275,40 +297,62 @@ class Configured:
         while True:
             await asyncio.sleep(_POLL)
             try:
-                number = await self._shared.number()
+                mark = await self._shared.mark()
                 async with self._lock:
-                    if number != self.book.number:
+                    if mark != self.book.mark:
                         await self._catch_up()
                     if not self._entered:
-                        await self._enter_file(None, "")
+                        book, laid = await self._enter_file(self.file, self.current, "")
+                        if book is not self.book:
+                            await self._serve(self.file, book, laid)
             except (StoreError, NotChanged):
                 continue
 
     async def _catch_up(self) -> None:
+        """Serve what the fleet's book says. Raises NotChanged."""
         assert self._shared is not None  # noqa: S101  # only a shared book runs ahead
-        book = await self._shared.read()
-        if book.number < self.book.number:
-            await self._shared.fill(self.book)
+        book = await self._newest(self._shared, self.book)
+        if book is self.book:
             return
-        if book == self.book:
-            return
-        laid = over.laid_over(self.file, book.edits, "edits")
-        if isinstance(laid, tuple):
-            # This replica's file is not the one that the edit was made upon: what it serves stays as it is.
-            if self._refused != book.number:
-                self._refused = book.number
-                self._tell("revision_refused", number=book.number, faults=[str(fault) for fault in laid])
-            raise NotChanged("faulty", "The newest revision does not go with this replica's file.")
-        if self._disk is not None:
-            try:
-                await asyncio.to_thread(self._disk.prepare, book)
-                await asyncio.to_thread(self._disk.keep)
-            except KeepError:
-                self._tell("revision_not_kept", why="not_kept")
-        self.book, self.current = book, laid
-        if self._told is not None:
-            await self._told.serve(laid, self.revision)
-            self._told.event("config", revision=self.revision, by=book.revisions[-1].by, origin="another replica")
+        await self._serve(self.file, book, self._laid_over(self.file, book))
+        self._tell("config", revision=self.revision, by=book.revisions[-1].by, origin="another replica")
+
+    async def _newest(self, shared: SharedLedger, own: Ledger) -> Ledger:
+        """The fleet's book; where the store has lost it, or the end of it, that is `own`, which is put back."""
+        try:
+            theirs = await shared.read()
+            if theirs.mark == own.mark:
+                return own
+            if own.continues(theirs):
+                await shared.fill(theirs, own)
+                return own
+        except StoreError as error:
+            raise _away(error) from None
+        return theirs
+
+    def _laid_over(self, file: Config, book: Ledger) -> Config:
+        laid = over.laid_over(file, book.edits, "edits")
+        if not isinstance(laid, tuple):
+            return laid
+        # This replica's file is not the one that the edit was made upon: what it serves stays as it is.
+        if self._refused != book.mark:
+            self._refused = book.mark
+            self._tell("revision_refused", number=book.number, faults=[str(fault) for fault in laid])
+        raise NotChanged("faulty", "The newest revision does not go with this replica's file.")
+
+
+def _revision(book: Ledger, config: Config) -> str:
+    return f"{book.number}.{config.fingerprint[:8]}"
+
+
+def _not_kept(error: KeepError) -> NotChanged:
+    return NotChanged("not_kept", f"The change cannot be kept, so it is not made: {error}.")
+
+
+def _away(error: StoreError) -> NotChanged:
+    # What it has not answered it may have heard.
+    text = f"The shared store is away ({error.word}), so the replicas would not agree: look before you try again."
+    return NotChanged("store_away", text)
 
 
 def _parts(before: Config, after: Config) -> list[str]:

@@ -68,7 +68,7 @@ def _fault(name: str, above: Loc, error: Any) -> Fault:
 
 def written(part: BaseModel) -> dict[str, Any]:
     """What was set of a part of the configuration, as plain values; times in seconds."""
-    return {name: _plain(getattr(part, name)) for name in part.model_fields if name in part.model_fields_set}
+    return {name: _plain(getattr(part, name)) for name in type(part).model_fields if name in part.model_fields_set}
 
 
 def _plain(value: Any) -> Any:

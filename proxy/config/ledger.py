@@ -3,12 +3,14 @@
 1. Pure: every entry is made from the book before it. A book is a value; who keeps it (state_dir.py, a shared store)
    keeps it whole.
 2. A revision's changes are of what is in force, by assistant and field, so that any kept revision can be gone back to
-   by undoing those after it; going back is itself a revision.
-3. Edits change only here, and only by an operator's act: `edited`, `restored`, `settled`.
+   by undoing those after it; going back is itself a revision. The book tells what was in force last, so that a file
+   which has changed unseen is known by what it changed.
+3. Edits change only here, and only by an operator's act: `edited`, `settled`.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -42,7 +44,7 @@ class Revision:
     by: str
     """Who: `operator`, or `file`."""
     origin: str
-    """From where: api, page, file, or restore."""
+    """From where: api, page, or file."""
     note: str
     changes: tuple[Change, ...]
     file: str
@@ -58,6 +60,8 @@ class Ledger:
     edits: Edits = field(default_factory=dict)
     settled: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Assistant → field → what the file said when an operator chose to keep the edit all the same."""
+    held: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Assistant → field → what is in force by the newest revision."""
 
     @property
     def number(self) -> int:
@@ -68,6 +72,24 @@ class Ledger:
     def file(self) -> str:
         """Fingerprint of the file that was last taken in."""
         return self.revisions[-1].file if self.revisions else ""
+
+    @property
+    def mark(self) -> str:
+        """Names the newest revision, whoever keeps it: books of one mark are one book. Empty before the first."""
+        if not self.revisions:
+            return ""
+        newest = self.revisions[-1]
+        # Of nothing that a later version of the book might write in another way.
+        words = f"{newest.at!r} {newest.by} {newest.origin}"
+        return f"{newest.number}.{hashlib.sha256(words.encode()).hexdigest()[:12]}"
+
+    def continues(self, other: Ledger) -> bool:
+        """This book is `other` and more."""
+        if other.number >= self.number:
+            return False
+        known = [each for each in self.revisions if each.number == other.number]
+        # What is older than all that is kept here has been forgotten; nothing speaks against it.
+        return not known or known[0] == other.revisions[-1]
 
     def touched(self, assistant: str) -> int:
         """The newest revision that changed this assistant; 0 if none that is kept did."""
@@ -92,17 +114,20 @@ class Author:
 
 def edited(book: Ledger, before: Config, after: Config, edits: Edits, author: Author, note: str = "") -> Ledger:
     """An operator's edits have made `after` of `before`, both with edits on them."""
-    return _entered(replace(book, edits=edits), tuple(changes(before, after)), author, note, book.file)
+    made = tuple(_changes(in_force(before), in_force(after)))
+    held = {name: dict(fields) for name, fields in book.held.items()}
+    for change in made:
+        held.setdefault(change.assistant, {})[change.field] = change.after
+    return _entered(replace(book, edits=edits, held=held), made, author, note, book.file)
 
 
-def filed(
-    book: Ledger, before: Config | None, after: Config, fingerprint: str, author: Author, note: str = ""
-) -> Ledger:
-    """A file was taken in. Both configurations have the edits on them; None before the first."""
+def filed(book: Ledger, after: Config, fingerprint: str, author: Author, note: str = "") -> Ledger:
+    """A file was taken in; `after` has the edits on it. Nothing is entered where it is the last one again."""
     if book.file == fingerprint:
         return book
-    made = () if before is None else tuple(changes(before, after))
-    return _entered(book, made, author, note, fingerprint)
+    held = in_force(after)
+    made = tuple(_changes(book.held, held)) if book.revisions else ()
+    return _entered(replace(book, held=held), made, author, note, fingerprint)
 
 
 def settled(book: Ledger, assistant: str, field: str, said: Any, author: Author) -> Ledger:
@@ -117,38 +142,43 @@ def _entered(book: Ledger, made: tuple[Change, ...], author: Author, note: str, 
     return replace(book, revisions=(*book.revisions, revision)[-KEPT:])
 
 
-def changes(before: Config, after: Config) -> Iterator[Change]:
-    """What differs in assistants, field by field; one that is not there is empty in every field."""
-    for name in {**before.assistants, **after.assistants}:
-        was, became = _fields(before, name), _fields(after, name)
+def in_force(config: Config) -> dict[str, dict[str, Any]]:
+    """Assistant → field → value, of a configuration with the edits on it."""
+    return {name: shown(each) for name, each in config.assistants.items()}
+
+
+_NOTHING = dict.fromkeys(FIELDS)
+"""An assistant that is not there; one that is has a list of fallbacks at least."""
+
+
+def _changes(before: Edits, after: Edits) -> Iterator[Change]:
+    """What differs, field by field; an assistant that is not there is empty in every field."""
+    for name in {**before, **after}:
+        was, became = before.get(name, _NOTHING), after.get(name, _NOTHING)
         for each in FIELDS:
             if was[each] != became[each]:
                 yield Change(name, each, was[each], became[each])
 
 
-def _fields(config: Config, assistant: str) -> dict[str, Any]:
-    held = config.assistants.get(assistant)
-    return dict.fromkeys(FIELDS) if held is None else shown(held)
-
-
 def at_revision(book: Ledger, current: Config, number: int) -> dict[str, dict[str, Any]]:
     """What was in force at a revision, by assistant and field, where it differs from `current`.
 
-    Raises KeyError when the revision is not kept.
+    An assistant that was not there then is left as it is. Raises KeyError when the revision is not kept.
     """
     if not book.revisions or not book.revisions[0].number <= number <= book.number:
         raise KeyError(number)
-    then: dict[str, dict[str, Any]] = {}
+    now = in_force(current)
+    then = {name: dict(fields) for name, fields in now.items()}
     for revision in reversed(book.revisions):
         if revision.number <= number:
             break
         for change in revision.changes:
-            then.setdefault(change.assistant, {})[change.field] = change.before
-    return {
-        assistant: kept
-        for assistant, fields in then.items()
-        if (kept := {name: value for name, value in fields.items() if value != _fields(current, assistant)[name]})
-    }
+            then.setdefault(change.assistant, dict(_NOTHING))[change.field] = change.before
+    there = {name: fields for name, fields in then.items() if fields["fallbacks"] is not None}
+    wanted: dict[str, dict[str, Any]] = {}
+    for change in _changes({name: now.get(name, _NOTHING) for name in there}, there):
+        wanted.setdefault(change.assistant, {})[change.field] = change.after
+    return wanted
 
 
 def edits_to(file: Config, edits: Edits, wanted: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

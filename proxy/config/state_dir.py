@@ -3,6 +3,7 @@
 1. A write is in the folder under another name, flushed to the disk, before it takes the book's name: whatever moment a
    process or a machine dies at, the book is the old one or the new one.
 2. What cannot be written is a KeepError with the remedy, and the book on disk stays as it was.
+3. One process keeps a book here. What another had begun to write when it was killed is swept away at the next start.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ class StateDir:
     def read(self) -> Ledger:
         """The book; an empty one if there is none yet. Raises KeepError."""
         path = self._folder / _NAME
+        for left in self._folder.glob(f".{_NAME}.*"):
+            with contextlib.suppress(OSError):
+                left.unlink()
         try:
             return decoded(path.read_bytes())
         except FileNotFoundError:

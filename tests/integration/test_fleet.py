@@ -130,13 +130,13 @@ async def test_healthy_traffic_costs_redis_nothing(fleet: Fleet, shared_redis: R
 
     assert len(answers) > 50
     assert {(answer.status, answer.tier) for answer in answers} == {(200, "primary")}
-    assert set(told) == {"sync", "record", "book_number"}
+    assert set(told) == {"sync", "record", "book_mark"}
     assert "publish" not in spent
     assert told["record"] <= 2 * replica_seconds + 2 * len(fleet.replicas)
     # 1 s ± 20 % between two looks, and what was under way at either end.
-    looks = spent["evalsha"] + spent["eval"] - told["record"] - told["book_number"]
+    looks = spent["evalsha"] + spent["eval"] - told["record"] - told["book_mark"]
     assert 0 < looks <= replica_seconds / 0.8 + 2 * len(fleet.replicas)
-    assert told["book_number"] <= replica_seconds + 2 * len(fleet.replicas)
+    assert told["book_mark"] <= replica_seconds + 2 * len(fleet.replicas)
     assert spent["ping"] <= replica_seconds + 2 * len(fleet.replicas)
     assert max(line["overhead_ms"] for line in await fleet.lines(answers)) < OVERHEAD
 
