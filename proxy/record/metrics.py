@@ -1,29 +1,27 @@
-"""Prometheus metrics: every name that Homeport exports, counted from decisions, or read from the breakers at scrape.
+"""Prometheus metrics: what is counted from decisions, and the registry of all that is exported.
 
 1. Label values come from the configuration and from closed lists, never from a caller: no assistant is `_unknown`.
-2. A decision is counted once, when it is finished; breaker state is not mirrored but read when it is asked for.
+2. A decision is counted once, when it is finished; what is true now is not mirrored here but read at scrape, by
+   live_metrics.py.
 3. Breaker state, last use and requests by outcome exist from the start; the rest appears when first seen.
 """
 
 from __future__ import annotations
 
-import math
 import platform
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.process_collector import ProcessCollector
-from prometheus_client.registry import Collector
 
 import proxy
-from proxy.breaker.keeper import Guard
 from proxy.breaker.linked import LinkStatus
-from proxy.breaker.state import Moved, View, Word
-from proxy.routing.bindings import Bindings, Route, Tier
+from proxy.breaker.state import Moved, Word
+from proxy.record.live_metrics import Live, Look, Shared, labelled
+from proxy.routing.bindings import Bindings
 from proxy.routing.decision import Attempted, Decision, Skipped, Step
 from proxy.terms import CHAT, EMBEDDINGS
 
@@ -32,7 +30,6 @@ _SHORT = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
 _FROM_BOOT = (("success", "200"), ("fallback_success", "200"), ("exhausted", "503"))
 _NO_FAILURE = frozenset({"served", "cancelled", "unsupported", "client_fault", "context_length", "content_policy"})
 
-Look = Callable[[Guard], View]
 Kind = TypeVar("Kind", Counter, Gauge, Histogram)
 _UNKNOWN = "_unknown"
 
@@ -126,7 +123,7 @@ class Metrics:
             for outcome, code in _FROM_BOOT:
                 for stream in ("false", "true"):
                     self._requests(name, CHAT.name, stream, outcome, code)
-            for label, tier in _labelled(route):
+            for label, tier in labelled(route):
                 self._used(name, label)
                 self._succeeded(name, label)
                 self._failed(name, label)
@@ -134,7 +131,7 @@ class Metrics:
                     self._targets[guard.target] = (tier.binding.source, tier.binding.model)
                     if guard.credential:
                         self._targets[guard.credential] = (tier.binding.source, "*")
-        registry.register(_Live(bindings, look, to_unix, serving))
+        registry.register(Live(bindings, look, to_unix, serving))
         self.delays: deque[float] = deque(maxlen=1000)
         """How long the latest pushes took, in seconds."""
         if link is not None:
@@ -145,7 +142,7 @@ class Metrics:
                 "From a change until it was known here",
                 (*_SHORT, 5, 30),
             )
-            registry.register(_Shared(link, to_unix))
+            registry.register(Shared(link, to_unix))
         ProcessCollector(registry=registry)
 
     def exposition(self) -> bytes:
@@ -234,14 +231,6 @@ def _prefix(endpoint: str) -> str:
     return f"{EMBEDDINGS.chain}/" if endpoint == EMBEDDINGS.name else ""
 
 
-def _labelled(route: Route) -> Iterator[tuple[str, Tier]]:
-    for tier in route.own.tiers:
-        yield tier.name, tier
-    for key, chain in route.chains.items():
-        for tier in chain.tiers:
-            yield f"{key}/{tier.name}", tier
-
-
 class _Family(Generic[Kind]):
     """A metric's children by label values: a dict lookup instead of the library's lock and checks on every request."""
 
@@ -254,71 +243,3 @@ class _Family(Generic[Kind]):
         if child is None:
             child = self._children[labels] = self._metric.labels(*labels) if labels else self._metric
         return child
-
-
-_SEVERITY = (Word.CLOSED, Word.HALF_OPEN, Word.OPEN, Word.PARKED, Word.DISABLED, Word.ISOLATED)
-
-
-class _Live(Collector):
-    """What is true now: read at scrape."""
-
-    def __init__(
-        self, bindings: Bindings, look: Look, to_unix: Callable[[float], float], serving: Mapping[str, int]
-    ) -> None:
-        self._bindings, self._look, self._to_unix, self._serving = bindings, look, to_unix, serving
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        a, t, s, m = "assistant", "tier", "source", "model"
-        serving = GaugeMetricFamily("homeport_requests_in_flight", "Requests being served", labels=[a])
-        state = GaugeMetricFamily("homeport_breaker_state", "1 for the state this replica sees", labels=[a, t, "state"])
-        info = GaugeMetricFamily("homeport_tier_info", "What a tier is bound to", labels=[a, t, s, m, "kind"])
-        until = GaugeMetricFamily(
-            "homeport_breaker_open_until_timestamp_seconds",
-            "Unix time the target may be tried, 0 = now, +Inf = when an operator says so",
-            labels=[s, m],
-        )
-        failures = GaugeMetricFamily("homeport_breaker_failures", "Failures in the current run", labels=[s, m])
-        targets: dict[tuple[str, str], View] = {}
-        for name, route in self._bindings.routes.items():
-            serving.add_metric([name], self._serving.get(name, 0))
-            for label, tier in _labelled(route):
-                binding = tier.binding
-                info.add_metric([name, label, binding.source, binding.model, binding.kind], 1)
-                # One tier has a breaker per endpoint; the worst of them is the tier's.
-                view = max((self._look(guard) for guard in tier.guards.values()), key=_severity)
-                for word in Word:
-                    state.add_metric([name, label, word.value], float(word is view.word))
-                known = targets.get((binding.source, binding.model))
-                targets[binding.source, binding.model] = view if known is None else max(known, view, key=_severity)
-        for (source, model), view in targets.items():
-            until.add_metric([source, model], self._until(view))
-            failures.add_metric([source, model], view.failures)
-        yield from (serving, state, info, until, failures)
-
-    def _until(self, view: View) -> float:
-        if view.until is not None:
-            return self._to_unix(view.until)
-        return 0.0 if view.word is Word.CLOSED else math.inf
-
-
-def _severity(view: View) -> int:
-    return _SEVERITY.index(view.word)
-
-
-class _Shared(Collector):
-    """The shared store as it is now: read at scrape."""
-
-    def __init__(self, link: Callable[[], LinkStatus], to_unix: Callable[[float], float]) -> None:
-        self._link, self._to_unix = link, to_unix
-
-    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
-        link = self._link()
-        synced = 0.0 if link.last_sync is None else self._to_unix(link.last_sync)
-        yield GaugeMetricFamily("homeport_redis_up", "1 while the shared store answers", value=float(link.up))
-        yield CounterMetricFamily(
-            "homeport_redis_degraded_seconds_total", "Time on this replica's own state", value=link.away
-        )
-        yield GaugeMetricFamily("homeport_state_last_sync_timestamp_seconds", "Unix time, 0 = never", value=synced)
-        yield GaugeMetricFamily(
-            "homeport_state_version", "Equal in replicas that know the same", value=float(link.version)
-        )
