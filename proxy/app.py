@@ -37,6 +37,7 @@ from proxy.edge.identity import Identity
 from proxy.edge.openai import Bounds, Edge, Sinks
 from proxy.edge.server import Server
 from proxy.providers.faults import override_row
+from proxy.record import lag
 from proxy.record.log import Log
 from proxy.record.metrics import Metrics
 from proxy.routing.bindings import bind
@@ -70,7 +71,9 @@ class Replica:
         serving: Counter[str] = Counter()
         began = time.time() - time.monotonic()
         status = self._link.status if self._link is not None else None
-        self._metrics = Metrics(bindings, keeper.look, lambda at: began + at, serving, status)
+        self._metrics = Metrics(
+            bindings, keeper.look, lambda at: began + at, serving, status, self._upstreams.connections
+        )
         self.edge = Edge(
             Identity(config),
             bindings,
@@ -98,6 +101,7 @@ class Replica:
         )
         self._hand = Hand(bindings, keeper.operate, time.monotonic)
         self._linking: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     def _shared(self, config: schema.Config, replica: str) -> Link | None:
         shared = config.shared_store
@@ -150,6 +154,7 @@ class Replica:
             # So that the first request already knows what the fleet knows; a store that is away costs half a second.
             await self._link.sync()
             self._linking = asyncio.get_running_loop().create_task(self._link.run())
+        self._watching = asyncio.get_running_loop().create_task(lag.watch(time.monotonic, self._metrics.lagged))
         operators = Operators(self._metrics.exposition, self._facts, self._hand, self._token)
         server = Server(self.edge.serve, self.edge.malformed, handler_cancellation=True, **_HTTP)
         self.data_address = await self._listen(web.ServerRunner(server, shutdown_timeout=1.0), self._config.listen)
@@ -196,6 +201,9 @@ class Replica:
         for runner in self._runners:
             await runner.cleanup()
         await self._upstreams.close()
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
         if self._link is not None and self._linking is not None:
             self._linking.cancel()
             await asyncio.gather(self._linking, return_exceptions=True)

@@ -16,6 +16,7 @@ from proxy.breaker.keeper import Guard
 from proxy.breaker.linked import LinkStatus
 from proxy.breaker.state import View, Word
 from proxy.routing.bindings import Bindings, Route, Tier
+from proxy.upstream.client import Connections
 
 Look = Callable[[Guard], View]
 
@@ -35,9 +36,15 @@ class Live(Collector):
     """What is true now: read at scrape."""
 
     def __init__(
-        self, bindings: Bindings, look: Look, to_unix: Callable[[float], float], serving: Mapping[str, int]
+        self,
+        bindings: Bindings,
+        look: Look,
+        to_unix: Callable[[float], float],
+        serving: Mapping[str, int],
+        connections: Callable[[], Mapping[str, Connections]],
     ) -> None:
         self._bindings, self._look, self._to_unix, self._serving = bindings, look, to_unix, serving
+        self._connections = connections
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         a, t, s, m = "assistant", "tier", "source", "model"
@@ -65,7 +72,12 @@ class Live(Collector):
         for (source, model), view in targets.items():
             until.add_metric([source, model], self._until(view))
             failures.add_metric([source, model], view.failures)
-        yield from (serving, state, info, until, failures)
+        lines = GaugeMetricFamily("homeport_upstream_connections", "Connections to a source", labels=[s, "state"])
+        for source, count in self._connections().items():
+            lines.add_metric([source, "in_use"], count.in_use)
+            lines.add_metric([source, "idle"], count.idle)
+            lines.add_metric([source, "waiting"], count.waiting)
+        yield from (serving, state, info, until, failures, lines)
 
     def _until(self, view: View) -> float:
         if view.until is not None:

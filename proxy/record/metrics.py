@@ -24,14 +24,18 @@ from proxy.record.live_metrics import Live, Look, Shared, labelled
 from proxy.routing.bindings import Bindings
 from proxy.routing.decision import Attempted, Decision, Skipped, Step
 from proxy.terms import CHAT, EMBEDDINGS
+from proxy.upstream.client import Connections
 
 _LONG = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
 _SHORT = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
+_WHOLE = ("success", "fallback_success")
 _FROM_BOOT = (("success", "200"), ("fallback_success", "200"), ("exhausted", "503"))
 _NO_FAILURE = frozenset({"served", "cancelled", "unsupported", "client_fault", "context_length", "content_policy"})
 
 Kind = TypeVar("Kind", Counter, Gauge, Histogram)
 _UNKNOWN = "_unknown"
+_NOT_LET_IN = ("invalid_api_key", "assistant_forbidden", "origin_forbidden")
+_OVER_OUR_LIMITS = "overloaded"
 
 # A second series per counter, with the time it was made, doubles what Prometheus stores and answers no question here.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -47,10 +51,11 @@ class Metrics:
         to_unix: Callable[[float], float],
         serving: Mapping[str, int],
         link: Callable[[], LinkStatus] | None = None,
+        connections: Callable[[], Mapping[str, Connections]] = dict,
     ) -> None:
         """`to_unix` turns times of the breakers' clock into Unix time; `serving` counts requests by assistant.
 
-        `link` is what is known of the shared store, where there is one.
+        `link` is what is known of the shared store, where there is one; `connections` those of each source.
         """
         self._to_unix = to_unix
         self._registry = registry = CollectorRegistry()
@@ -109,6 +114,10 @@ class Metrics:
             "homeport_probes_total", "Requests that asked whether a tier is back", s, m, "kind", "result"
         )
         self._tokens = counter("homeport_tokens_total", "Tokens as the upstream billed them", a, t, "kind")
+        self._no_usage = counter("homeport_usage_missing_total", "Tiers' whole answers that said no usage", a, t)
+        self._limited = counter("homeport_rate_limited_total", "Requests over this replica's own limits", "scope", a)
+        self._not_let_in = counter("homeport_auth_failures_total", "Callers that were not let in", "reason")
+        self._lag = histogram("homeport_event_loop_lag_seconds", "How late the event loop is", _SHORT)
         self._used = gauge(
             "homeport_tier_last_used_timestamp_seconds", "Unix time of the last attempt, 0 = never", a, t
         )
@@ -118,6 +127,10 @@ class Metrics:
         )
 
         self._build(proxy.__version__, "", platform.python_version()).set(1)
+        self._lag()
+        self._limited("global", _UNKNOWN)
+        for reason in _NOT_LET_IN:
+            self._not_let_in(reason)
         self._targets: dict[str, tuple[str, str]] = {}
         for name, route in bindings.routes.items():
             for outcome, code in _FROM_BOOT:
@@ -131,7 +144,7 @@ class Metrics:
                     self._targets[guard.target] = (tier.binding.source, tier.binding.model)
                     if guard.credential:
                         self._targets[guard.credential] = (tier.binding.source, "*")
-        registry.register(Live(bindings, look, to_unix, serving))
+        registry.register(Live(bindings, look, to_unix, serving, connections))
         self.delays: deque[float] = deque(maxlen=1000)
         """How long the latest pushes took, in seconds."""
         if link is not None:
@@ -155,6 +168,10 @@ class Metrics:
         if error is not None:
             self._errors(operation, error).inc()
 
+    def lagged(self, seconds: float) -> None:
+        """The event loop came to something so much later than it was due."""
+        self._lag().observe(seconds)
+
     def propagated(self, seconds: float) -> None:
         """A change that another replica made is known here, so long after it."""
         self.delays.append(seconds)
@@ -173,6 +190,10 @@ class Metrics:
         if decision.body_in:
             self._body_in(a).inc(decision.body_in)
         self._body_out(a).inc(decision.body_out)
+        if decision.refusal in _NOT_LET_IN:
+            self._not_let_in(decision.refusal).inc()
+        elif decision.refusal == _OVER_OUR_LIMITS:
+            self._limited("global", a).inc()
         if not decision.steps:
             return
         self._duration(a, stream).observe(decision.duration)
@@ -187,6 +208,8 @@ class Metrics:
                 self._fallbacks(a, prefix + before.tier, prefix + after.tier, _word(before)).inc()
         if decision.outcome == "exhausted":
             self._exhausted(a, _word(decision.steps[-1])).inc()
+        if decision.served is not None and decision.usage is None and decision.outcome in _WHOLE:
+            self._no_usage(a, prefix + decision.served.tier).inc()
         if decision.served is not None and decision.usage is not None:
             usage = decision.usage
             counts = {"input": usage.input, "output": usage.output, "cache_read": usage.cache_read}

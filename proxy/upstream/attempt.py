@@ -36,7 +36,7 @@ from proxy.terms import (
     Stream,
     StreamEvent,
 )
-from proxy.upstream.client import Connecting, Door, RetryBudget
+from proxy.upstream.client import Connecting, Connections, Door, RetryBudget
 
 HOLD_BYTES = 1024 * 1024
 """Bytes of an uncommitted answer that are held back; more commits it."""
@@ -74,6 +74,10 @@ class Upstreams:
         source, door = self._sources[binding.source]
         attempt = _Attempt(question, binding, limits, progress, source, self._unix)
         return await attempt.run(door)
+
+    def connections(self) -> dict[str, Connections]:
+        """Those of each source, now. May be asked from another thread."""
+        return {name: door.connections() for name, (_, door) in self._sources.items()}
 
     async def close(self) -> None:
         """Drop every connection of every source."""

@@ -38,6 +38,17 @@ class Connecting:
     ca_file: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """How many a source has now."""
+
+    in_use: int
+    idle: int
+    """Kept for the next request."""
+    waiting: int
+    """Requests for which none is free."""
+
+
 class RetryBudget:
     """At most 20 % of requests plus three a second are retried; a burst of up to ten is saved up."""
 
@@ -87,9 +98,15 @@ class Door:
     def __init__(self, connecting: Connecting, budget: RetryBudget) -> None:
         self._connecting = connecting
         self._budget = budget
+        self._connectors: list[_Connector] = []
         trust = ssl.create_default_context(cafile=connecting.ca_file)
         self._pooled = self._session(trust, force_close=False)
         self._fresh = self._session(trust, force_close=True)
+
+    def connections(self) -> Connections:
+        """Those of now. May be asked from another thread."""
+        counts = [each.counts() for each in self._connectors]
+        return Connections(*(sum(column) for column in zip(*counts, strict=True)))
 
     def _session(self, trust: ssl.SSLContext, *, force_close: bool) -> aiohttp.ClientSession:
         options: dict[str, Any] = {} if force_close else {"keepalive_timeout": 60}
@@ -100,6 +117,7 @@ class Door:
             socket_factory=_keepalive_socket,
             **options,
         )
+        self._connectors.append(connector)
         return aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -187,6 +205,11 @@ class _Connector(aiohttp.TCPConnector):
                 break
             connection.close()
         return connection
+
+    def counts(self) -> tuple[int, int, int]:
+        """In use, idle, waited for. The lists are copied in one step each, since another thread may ask."""
+        idle, waiting = list(self._conns.values()), list(self._waiters.values())
+        return len(self._acquired), sum(map(len, idle)), sum(map(len, waiting))
 
 
 def _milestones() -> aiohttp.TraceConfig:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import signal
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -52,9 +54,15 @@ _LABELS = {
     "homeport_tier_last_success_timestamp_seconds": _AT,
     "homeport_tier_last_failure_timestamp_seconds": _AT,
     "homeport_tokens_total": _AT | {"kind"},
+    "homeport_usage_missing_total": _AT,
+    "homeport_rate_limited_total": {"scope"} | _A,
+    "homeport_auth_failures_total": {"reason"},
+    "homeport_upstream_connections": {"source", "state"},
+    "homeport_event_loop_lag_seconds": set(),
 }
 """The contract: every name and its labels."""
 
+_NOT_LET_IN = ("invalid_api_key", "assistant_forbidden", "origin_forbidden")
 _PRIMARY = {"assistant": "bot", "tier": "primary"}
 _SECOND = {"assistant": "bot", "tier": "fallback-1"}
 
@@ -329,12 +337,82 @@ async def test_what_is_in_flight_is_seen_while_it_runs(bot: Bot, first: Simulato
     scrapes = await asyncio.gather(*(Scrape.of(replica) for _ in range(10)))
     assert {seen.value("homeport_requests_in_flight", assistant="bot") for seen in scrapes} == {3.0}
     assert scrapes[0].total("homeport_requests_total") == 0
+    assert {seen.value("homeport_upstream_connections", source="first", state="in_use") for seen in scrapes} == {3.0}
+    assert scrapes[0].value("homeport_upstream_connections", source="second", state="in_use") == 0
     for stream in running:
         await stream.close()
         await replica.line("request", request_id=stream.response.headers["x-request-id"], outcome="cancelled")
     seen = await Scrape.settled(replica)
     assert seen.value("homeport_requests_in_flight", assistant="bot") == 0
+    assert seen.value("homeport_upstream_connections", source="first", state="in_use") == 0
     assert seen.total("homeport_requests_total", outcome="cancelled") == 3
+
+
+async def test_who_was_not_let_in_and_what_was_too_much(
+    start: Start, first: Simulator, session: aiohttp.ClientSession
+) -> None:
+    """A wrong key, an assistant that a key may not use, a request too many, a source without a free connection."""
+    key = hashlib.sha256(b"right").hexdigest()
+    replica = await start(
+        f"""
+sources: {{first: {{kind: openai-compatible, base_url: {first.base_url}, max_connections: 1}}}}
+clients: [{{id: web, key_sha256: {key}, assistants: [bot]}}]
+limits: {{in_flight: 2}}
+assistants:
+  bot: {{primary: {{source: first, model: big}}}}
+  other: {{primary: {{source: first, model: big}}}}
+"""
+    )
+    codes = []
+    for secret, assistant in (("wrong", "bot"), ("right", "other"), ("right", "bot")):
+        named = {"Authorization": f"Bearer {secret}", "X-Assistant-Id": assistant}
+        body = {"model": "m", "messages": _HELLO}
+        async with session.post(f"{replica.api}/v1/chat/completions", json=body, headers=named) as response:
+            codes.append(response.status)
+    assert codes == [401, 403, 200]
+    seen = await Scrape.settled(replica)
+    refused = {reason: seen.value("homeport_auth_failures_total", reason=reason) for reason in _NOT_LET_IN}
+    assert refused == {"invalid_api_key": 1, "assistant_forbidden": 1, "origin_forbidden": 0}
+    assert seen.total("homeport_usage_missing_total") == 0
+
+    first.mood = moods.hang()
+    client = replica.client("bot", api_key="right")
+    running = [asyncio.create_task(client.chat.completions.create(model="m", messages=_HELLO)) for _ in range(2)]
+    async with asyncio.timeout(10):
+        while (await Scrape.of(replica)).value("homeport_upstream_connections", source="first", state="waiting") != 1:
+            pass
+    with pytest.raises(openai.APIStatusError, match="in_flight"):
+        await client.chat.completions.create(model="m", messages=_HELLO)
+    seen = await Scrape.of(replica)
+    assert seen.value("homeport_rate_limited_total", scope="global", assistant="_unknown") == 1
+    for each in running:
+        each.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+
+
+async def test_an_answer_without_usage_is_counted(bot: Bot) -> None:
+    """A stream says what it cost only when it was asked to; what it did not say is counted as missing."""
+    replica = await bot()
+    await _chat(replica, stream=True)
+    await _chat(replica, stream=True, stream_options={"include_usage": True})
+    await _chat(replica)
+    seen = await Scrape.settled(replica)
+    assert seen.value("homeport_usage_missing_total", _PRIMARY) == 1
+
+
+async def test_a_held_event_loop_is_seen(bot: Bot) -> None:
+    """While the process is stopped its timers ring late, and the histogram says by how much."""
+    replica = await bot()
+    async with asyncio.timeout(10):
+        while not (await Scrape.of(replica)).total("homeport_event_loop_lag_seconds_count"):
+            pass
+    assert (await Scrape.of(replica)).total("homeport_event_loop_lag_seconds_sum") < 0.5
+    replica.process.send_signal(signal.SIGSTOP)
+    await asyncio.sleep(1.2)
+    replica.process.send_signal(signal.SIGCONT)
+    async with asyncio.timeout(10):
+        while (await Scrape.of(replica)).total("homeport_event_loop_lag_seconds_sum") < 0.9:
+            pass
 
 
 async def test_a_caller_makes_no_series_of_its_own(bot: Bot, session: aiohttp.ClientSession) -> None:

@@ -27,6 +27,7 @@ from proxy.routing.bindings import Bindings, bind
 from proxy.routing.decision import Attempted, Decision, Skipped
 from proxy.routing.verdict import ATTEMPT_LABELS
 from proxy.terms import ENDPOINTS, Cause, Usage
+from proxy.upstream.client import Connections
 
 _ROOT = Path(__file__).parents[2]
 _SOURCES = sorted((_ROOT / "proxy").rglob("*.py"))
@@ -212,7 +213,8 @@ def _decisions() -> Iterator[Decision]:
         "primary", "s", "m", "stream_broken", "idle", "bad", 0.0, 1.0, "yes", "half_open", 200, 0.1, 0.2, 0.3
     )
     served = Attempted("fallback-1", "s", "n", "served", "", "good", 1.0, 2.0, "yes", None, 200, 1.1, 1.2, 1.3)
-    for steps, outcome in (((skipped, served), "fallback_success"), ((cut, served), "exhausted")):
+    whole, gone = ((skipped, served), "fallback_success"), ((cut, served), "exhausted")
+    for (steps, outcome), usage in ((whole, Usage(1, 2, 3)), (whole, None), (gone, None)):
         yield Decision(
             request_id="req_1",
             caller_request_id=None,
@@ -231,7 +233,7 @@ def _decisions() -> Iterator[Decision]:
             waited=0.5,
             body_in=10,
             body_out=20,
-            usage=Usage(1, 2, 3),
+            usage=usage,
         )
 
 
@@ -241,9 +243,11 @@ def _exported() -> dict[str, tuple[str, set[str]]]:
     assert isinstance(config, schema.Config), config
     bindings: Bindings = bind(config, lambda secret: "digest")
     link = LinkStatus(True, 1.0, "", 1.0, "a", 2, 3, 4, 5.0)
-    metrics = Metrics(bindings, _look, lambda at: at, {"bot": 1}, lambda: link)
+    connections = {"s": Connections(in_use=1, idle=2, waiting=3)}
+    metrics = Metrics(bindings, _look, lambda at: at, {"bot": 1}, lambda: link, lambda: connections)
     metrics.store_operation("sync", 0.1, "timeout")
     metrics.propagated(0.1)
+    metrics.lagged(0.1)
     for decision in _decisions():
         metrics.ended(decision)
     target = next(iter(bindings.routes["bot"].own.tiers[0].guards.values())).target
