@@ -29,6 +29,7 @@ lint: setup
 test: lint
 	@.ci/need redis-server redis-server
 	@.ci/need openssl openssl
+	@.ci/need promtool prometheus
 	$(BIN)/pytest
 
 test-long: setup
