@@ -1,7 +1,8 @@
 """The composition root: builds everything once from a configuration, starts and stops it in order. Knows every room.
 
 1. Start: breakers and upstreams, then the listeners; an address that is not to be had ends it with a clear error.
-2. Drain: readiness drops and new requests are refused first; nothing in flight is cut within `limits.drain`.
+2. Drain: readiness drops first, new requests are refused `limits.notice` later; nothing in flight is cut within
+   `limits.drain`.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ class Replica:
             link=lambda: self._link.status() if self._link is not None else None,
             delays=lambda: list(self._metrics.delays),
             in_flight=lambda: self.edge.in_flight,
-            draining=lambda: self.edge.draining,
+            draining=lambda: self.edge.leaving,
             now=time.time,
             to_unix=lambda at: began + at,
         )
@@ -182,9 +183,16 @@ class Replica:
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     async def drain(self, stop: asyncio.Event) -> None:
-        """Refuse new requests and wait for those in flight, at most `limits.drain` seconds or until `stop`."""
-        self.edge.draining = True
+        """Stop being ready; after `limits.notice` refuse new requests, and wait for those in flight, at most
+        `limits.drain` seconds. `stop` ends either wait.
+        """
+        self.edge.leaving = True
         self._log.event("draining", in_flight=self.edge.in_flight, limit_s=self._config.limits.drain)
+        if self._config.limits.notice is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._config.limits.notice):
+                    await stop.wait()
+        self.edge.draining = True
         waiting = {asyncio.ensure_future(event.wait()) for event in (self.edge.idle, stop)}
         _, late = await asyncio.wait(waiting, timeout=self._config.limits.drain, return_when=asyncio.FIRST_COMPLETED)
         for each in late:
