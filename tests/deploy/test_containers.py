@@ -83,7 +83,7 @@ async def test_the_image_starts_what_it_says_and_knows_that_it_is_well(tmp_path:
     assert check[:2] == ["python", "-c"]
     async with Simulator("first") as first:
         config = written(sources={"first": source(first)}, assistants={"bot": chain("first/big")})
-        async with serve(tmp_path, config) as replica:
+        async with serve(tmp_path, config, {"PYTHONPATH": str(ROOT)}) as replica:
             asked = check[2].replace("http://127.0.0.1:8081", replica.admin)
             assert asked != check[2]
             assert await _exit(sys.executable, "-c", asked) == 0
