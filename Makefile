@@ -29,10 +29,16 @@ lint: setup
 test: lint
 	@.ci/need redis-server redis-server
 	@.ci/need openssl openssl
+	@.ci/need prometheus prometheus
+	@.ci/need haproxy haproxy
+	@.ci/need kubectl kubernetes-client
+	@.ci/need systemd-analyze systemd
 	$(BIN)/pytest
 
 test-long: setup
 	@.ci/need redis-server redis-server
+	@.ci/need prometheus prometheus
+	@.ci/need haproxy haproxy
 	$(BIN)/pytest tests/long
 
 bench: setup

@@ -3,7 +3,8 @@
 1. Start: what is in force, breakers and upstreams, then the listeners; an address that is not to be had ends it with a
    clear error.
 2. A configuration is swapped in one step, between two requests; what requests in flight go by lives until they end.
-3. Drain: readiness drops and new requests are refused first; nothing in flight is cut within `limits.drain`.
+3. Drain: readiness drops first, new requests are refused `limits.notice` later; nothing in flight is cut within
+   `limits.drain`.
 """
 
 from __future__ import annotations
@@ -261,7 +262,7 @@ class Replica:
             link=lambda: self._link.status() if self._link is not None else None,
             delays=lambda: list(self._metrics.delays),
             in_flight=lambda: self.edge.in_flight,
-            draining=lambda: self.edge.draining,
+            draining=lambda: self.edge.leaving,
             journal=self._journal.status,
             now=time.time,
             to_unix=self._to_unix,
@@ -292,12 +293,19 @@ class Replica:
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     async def drain(self, stop: asyncio.Event) -> None:
-        """Refuse new requests and wait for those in flight, at most `limits.drain` seconds or until `stop`."""
-        limit = self.configured.current.limits.drain
+        """Stop being ready; after `limits.notice` refuse new requests, and wait for those in flight, at most
+        `limits.drain` seconds. `stop` ends either wait.
+        """
+        limits = self.configured.current.limits
+        self.edge.leaving = True
+        self._log.event("draining", in_flight=self.edge.in_flight, limit_s=limits.drain)
+        if limits.notice is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limits.notice):
+                    await stop.wait()
         self.edge.draining = True
-        self._log.event("draining", in_flight=self.edge.in_flight, limit_s=limit)
         waiting = {asyncio.ensure_future(event.wait()) for event in (self.edge.idle, stop)}
-        _, late = await asyncio.wait(waiting, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+        _, late = await asyncio.wait(waiting, timeout=limits.drain, return_when=asyncio.FIRST_COMPLETED)
         for each in late:
             each.cancel()
         if self.edge.in_flight:

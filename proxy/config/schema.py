@@ -298,6 +298,8 @@ class Limits(_Part):
     """Of all request bodies together."""
     max_fallbacks: Annotated[Whole, AfterValidator(within(0, 20, "0 to 20"))] = 3
     """In one chain."""
+    notice: Duration | None = None
+    """How long a stop goes on serving while it says that it is not ready, so that balancers notice."""
     drain: Duration = 30.0
     """How long a stop waits for what is in flight."""
 

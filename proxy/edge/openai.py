@@ -63,6 +63,8 @@ class Edge:
         self.idle = asyncio.Event()
         """Set while nothing is in flight."""
         self.idle.set()
+        self.leaving = False
+        """Not ready any more, and still serving: whoever balances the load is to notice first."""
         self.draining = False
 
     @property
@@ -79,7 +81,7 @@ class Edge:
         if request.path == "/healthz":
             return web.Response(text="ok\n")
         if request.path == "/readyz":
-            return web.Response(status=503 if self.draining else 200, text="draining\n" if self.draining else "ready\n")
+            return web.Response(status=503 if self.leaving else 200, text="draining\n" if self.leaving else "ready\n")
         exchange = Exchange(request, self._new_id(), self._unix(), self.serving)
         self._exchanges.add(exchange)
         self.idle.clear()

@@ -157,6 +157,38 @@ async def test_an_idle_replica_ends_at_once(bot: Bot, number: signal.Signals) ->
     assert [line["outcome"] for line in replica.requests()] == ["success"]
 
 
+async def test_a_notice_is_given_before_anybody_is_refused(bot: Bot, first: Simulator) -> None:
+    """For `limits.notice` a replica says that it is not ready and serves on; then it refuses what is new, and ends."""
+    replica = await bot(extra="limits: {notice: 2s}\n")
+    first.mood = moods.hang_mid_stream(2)
+    async with connect(replica.api) as raw:
+        raw.send(post(STREAMED))
+        await raw.until(b"This ")
+        first.mood = moods.WELL
+        began = asyncio.get_running_loop().time()
+        replica.process.send_signal(signal.SIGTERM)
+        await replica.line("draining", in_flight=1)
+        served = 0
+        async with asyncio.timeout(_SOON):
+            while (answer := await ask(replica, post())).status == 200:
+                assert await _ready(replica) == [503, 503]
+                served += 1
+        assert (answer.status, answer.code) == (503, "draining")
+        assert asyncio.get_running_loop().time() - began > 1.9
+        assert served > 1
+        assert replica.process.returncode is None
+    assert await replica.stop() == 0
+
+
+async def test_a_second_signal_ends_a_notice_too(bot: Bot) -> None:
+    """Who does not want to wait need not."""
+    replica = await bot(extra="limits: {notice: 5m}\n")
+    replica.process.send_signal(signal.SIGTERM)
+    await replica.line("draining")
+    async with asyncio.timeout(_SOON):
+        assert await replica.stop(signal.SIGTERM) == 0
+
+
 async def test_sighup_does_not_end_it(bot: Bot, first: Simulator) -> None:
     """A SIGHUP, as a closing terminal or a reload sends it, leaves requests under way and new ones alone."""
     replica = await bot()

@@ -40,6 +40,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "in_flight": 1000,
         "buffered": 268_435_456,
         "max_fallbacks": 3,
+        "notice": None,
         "drain": 30.0,
     }
     assert _config("assistants: {a: {}}").assistants["a"].timeouts.model_dump() == {

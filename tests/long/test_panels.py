@@ -1,0 +1,114 @@
+"""Each panel and each alert says what is wrong when it is, and nothing when something else is: on a real Prometheus."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from proxy.demo import moods
+from tests.deploy.boards import targets
+from tests.integration.prometheus_server import Result
+from tests.integration.redis_server import running
+from tests.integration.watched import Baseline, Watched, alerts, labelled, watched
+from tests.long.panel_faults import FAULTS, Fault
+
+_PATIENCE = 60.0
+_WINDOW = 5.0
+"""Seconds until what happened before is out of every rate."""
+_LOOKS = 3
+_STAYS = frozenset({"assistant/Last failed/A", "assistant/Last served/A", "sources/Connections/A"})
+"""What remains of a fault when it is over: that there has been one, and connections kept for a minute."""
+_BY_ITSELF = frozenset({"sources/Time to connect, p95/A"})
+"""Connections come and go."""
+_TRUE = frozenset({"assistant/The chain/A"})
+"""What no fault changes; tests/integration compares it with the truth."""
+_ELSEWHERE = frozenset({"HomeportStateDivergence", "HomeportNoMetrics", "HomeportVersionsMixed"})
+"""Alerts of the tests below; two versions at a time are not to be had, so promtool alone tests the last."""
+_NOISY = frozenset({"platform/Time of a scrape/A"})
+"""A scrape that fails is over at once."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Watched]:
+    """One for all faults."""
+    with running() as redis:
+        async with watched(tmp_path_factory.mktemp("watched"), redis) as made:
+            yield made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def well(fleet: Watched) -> Baseline:
+    """What everything says while nothing is wrong."""
+    return await fleet.baseline()
+
+
+def test_every_panel_and_alert_has_a_fault_that_changes_it() -> None:
+    """None is left out: each is shown by a fault here, or compared with the truth elsewhere."""
+    shown = {name for fault in FAULTS for name in fault.shows}
+    everything = {target.name for target in targets()} | set(alerts())
+    assert shown | _TRUE | _ELSEWHERE | _NOISY == everything
+    assert {name for fault in FAULTS for name in fault.may} <= everything
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name.replace(" ", "-"))
+async def test_what_a_fault_changes(fleet: Watched, well: Baseline, fault: Fault) -> None:
+    """All that should show it does, and says the truth; nothing else changes; afterwards all is as before."""
+    async with fault.strikes(fleet):
+        began = time.monotonic()
+        missing = set(fault.shows)
+        while missing or time.monotonic() - began < _WINDOW:
+            look = await fleet.look()
+            missing -= {name for name in missing if fault.shows[name](look[name])}
+            told = {name: look[name] for name in missing}
+            assert time.monotonic() - began < _PATIENCE, f"not shown: {told}"
+            await asyncio.sleep(0.3)
+        looks = []
+        for _ in range(_LOOKS):
+            looks.append(well.changes(await fleet.look()))
+            await asyncio.sleep(0.5)
+        lasting = set.intersection(*map(set, looks)) - set(fault.shows) - fault.may - _BY_ITSELF
+        assert {name: looks[0][name] for name in lasting} == {}
+    if fault is FAULTS[-1]:
+        return
+    over = time.monotonic()
+    while left := {
+        name: how for name, how in well.changes(await fleet.look()).items() if name not in _STAYS | _BY_ITSELF
+    }:
+        assert time.monotonic() - over < _PATIENCE, left
+        await asyncio.sleep(0.3)
+    # What stays is known from here on, so that the next fault is not blamed for it.
+    look = await fleet.look()
+    well.add({name: look.get(name, {}) if name in _STAYS else {} for name in _STAYS})
+
+
+async def test_that_replicas_disagree_and_that_none_is_left_is_told(tmp_path: Path) -> None:
+    """Replicas that by mistake share nothing are found out when a tier is dead for one of them; dead ones too."""
+    with running() as redis:
+        async with watched(tmp_path, redis, namespaces=("one", "other")) as fleet:
+            seen = await fleet.look()
+            assert not seen["HomeportStateDivergence"]
+            assert not seen["HomeportNoMetrics"]
+            fleet.replicas = fleet.replicas[:1]
+            fleet.first.mood = moods.status(503)
+            divided = await _soon(fleet, "HomeportStateDivergence")
+            assert labelled(divided, assistant="bot", tier="primary", alertstate="firing") == 1
+            fleet.callers = False
+            for replica in list(fleet.fleet.replicas):
+                await fleet.fleet.end(replica)
+            await _soon(fleet, "HomeportNoMetrics")
+
+
+async def _soon(fleet: Watched, alert: str) -> Result:
+    began = time.monotonic()
+    seen = (await fleet.look())[alert]
+    while not seen:
+        assert time.monotonic() - began < _PATIENCE, alert
+        await asyncio.sleep(0.2)
+        seen = (await fleet.look())[alert]
+    return seen
