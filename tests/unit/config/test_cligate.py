@@ -89,7 +89,11 @@ def test_switches_become_a_chain_in_their_historical_order() -> None:
     ]
 
 
-@pytest.mark.parametrize("on", [set(each) for n in range(6) for each in itertools.combinations(_ALL_ON, n)], ids=str)
+@pytest.mark.parametrize(
+    "on",
+    [set(each) for n in range(6) for each in itertools.combinations(_ALL_ON, n)],
+    ids=lambda on: "+".join(sorted(on)) or "none",
+)
 def test_any_switches_keep_their_order(on: set[str]) -> None:
     """Whichever are on, the first in the historical order is the primary and the others follow."""
     order = ["anthropicApiKey", "openaiApiKeyBridge", "azureOpenaiApiKeyBridge", "claudeAccount", "chatgptAccount"]
