@@ -113,9 +113,8 @@ class Configured:
                 self._tell("revision_not_kept", why="not_kept")
         await self._told.serve(config, _revision(book, config))
         self.file, self.book, self.current = file, book, config
-        if book.mark != self._had.mark and not book.continues(self._had):
-            # The fleet's book is of another history, or another was made in the moment in which the store was flushed.
-            lost = [each.number for each in self._had.revisions if each not in book.revisions]
+        # The fleet's book is of another history, or another was made in the moment in which the store was flushed.
+        if lost := [each.number for each in book.missing(self._had) if each.origin != "file"]:
             self._tell("revisions_dropped", numbers=lost, newest=book.number)
         self._had = book
 
@@ -198,7 +197,7 @@ class Configured:
                 # Somebody else was first: see what they made, and whether this still goes.
                 former = self.book
                 await self._catch_up()
-                if self.book is not former and not self.book.continues(former):
+                if self.book.missing(former):
                     raise _outdated(self.book.number)  # the same numbers tell of other changes now
             raise NotChanged("store_away", "The shared book changes too fast: try again.")
 
@@ -318,12 +317,15 @@ class Configured:
         self._tell("config", revision=self.revision, by=book.revisions[-1].by, origin="another replica")
 
     async def _newest(self, shared: SharedLedger, own: Ledger) -> Ledger:
-        """The fleet's book; where the store has lost it, or the end of it, that is `own`, which is put back."""
+        """The fleet's book; where the store has lost it, or the end of it, that is `own`, which is put back.
+
+        Raises NotChanged.
+        """
         try:
             theirs = await shared.read()
             if theirs.mark == own.mark:
                 return own
-            if own.continues(theirs):
+            if own.outweighs(theirs):
                 await shared.fill(theirs, own)
                 return own
         except StoreError as error:

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -83,13 +83,19 @@ class Ledger:
         words = f"{newest.at!r} {newest.by} {newest.origin}"
         return f"{newest.number}.{hashlib.sha256(words.encode()).hexdigest()[:12]}"
 
-    def continues(self, other: Ledger) -> bool:
-        """This book is `other` and more."""
-        if other.number >= self.number:
-            return False
-        known = [each for each in self.revisions if each.number == other.number]
-        # What is older than all that is kept here has been forgotten; nothing speaks against it.
-        return not known or known[0] == other.revisions[-1]
+    def missing(self, other: Ledger) -> tuple[Revision, ...]:
+        """Revisions of `other` that this book does not have, those aside that it may have forgotten."""
+        since = self.revisions[0].number if self.revisions else 0
+        return tuple(each for each in other.revisions if each.number >= since and each not in self.revisions)
+
+    def outweighs(self, other: Ledger) -> bool:
+        """This book, and not `other`, is the one to go on with, where a store has lost what it had.
+
+        It is `other` and more; or else operators have made something here that `other` does not have, and nothing there
+        that this does not: a file is entered again wherever it is, and what an operator said is not said again.
+        """
+        here, there = other.missing(self), self.missing(other)
+        return bool(here and not there) or (_operators(here) and not _operators(there))
 
     def touched(self, assistant: str) -> int:
         """The newest revision that changed this assistant; 0 if none that is kept did."""
@@ -101,6 +107,10 @@ class Ledger:
             ),
             0,
         )
+
+
+def _operators(revisions: Iterable[Revision]) -> bool:
+    return any(each.origin != "file" for each in revisions)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import pytest
 from proxy.admin.configuration import NotChanged
 from proxy.app.configured import Configured
 from proxy.breaker.redis_door import LIMIT, RedisDoor
-from proxy.config.ledger import Author, Ledger
+from proxy.config.ledger import Author, Ledger, encoded
 from proxy.config.schema import Config
 from proxy.config.state_dir import StateDir
 from proxy.record.shared_ledger import SharedLedger
@@ -231,6 +231,27 @@ async def test_a_disk_of_another_history_does_not_overwrite_the_fleets_book(
     assert stranger.model == "m1"
     assert await shared.read() == fleet.real.book == stranger.copy
     assert stranger.told("revisions_dropped") == [{"numbers": list(range(2, 11)), "newest": 2}]
+
+
+@pytest.mark.parametrize("assistants", [_BOT, {"bot": {"primary": bound("two", "helpful")}}])
+async def test_whoever_starts_first_after_all_was_lost_what_operators_have_set_comes_back(
+    join: _Join, own_redis: RedisServer, shared: SharedLedger, assistants: dict[str, Any]
+) -> None:
+    """Be it a replica without a copy, or with an older one and another file by now."""
+    replica, older = await join("replica"), await join("older")
+    await replica.real.edit("bot", {"primary": None}, None, Author(5.0, "ann", "api"))
+    own_redis.command("FLUSHALL")
+    for name in ("fresh", "older"):
+        first = await join(name, assistants)
+        assert first.model is not None
+        again = await join("replica", assistants)
+        async with first.following():
+            await first.until(lambda first=first: first.model is None)  # type: ignore[misc]
+        assert again.model is None
+        assert await shared.read() == again.real.book == first.copy
+        assert again.told("revisions_dropped") == first.told("revisions_dropped") == []
+        own_redis.command("FLUSHALL")
+        older.folder.joinpath("revisions.json").write_bytes(encoded(older.real.book))
 
 
 async def test_while_the_store_is_away_nothing_is_changed(join: _Join, own_redis: RedisServer) -> None:

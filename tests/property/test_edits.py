@@ -268,7 +268,7 @@ async def _play(folder: Path, first: Config, steps: list[tuple[str, Any, Any]]) 
 _ONE, _TWO = {"bot": {"primary": bound("one")}}, {"bot": {"primary": bound("two")}}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(_file.map(_read).filter(bool), _steps)
 @example(  # a file that came while the disk was full is entered with the next edit, apart from it
     file(_ONE),

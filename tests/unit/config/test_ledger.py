@@ -174,18 +174,39 @@ def test_a_mark_names_the_newest_revision() -> None:
     assert ann.mark.startswith("2.")
 
 
-def test_a_book_continues_what_it_was_made_of_and_nothing_else() -> None:
-    """Neither itself, nor its future, nor another history, be that as short as it may."""
+def _numbers(book: Ledger, other: Ledger) -> list[int]:
+    return [each.number for each in book.missing(other)]
+
+
+def test_a_book_knows_what_of_another_it_does_not_have() -> None:
+    """By what they are, not by their numbers; what it may have forgotten aside."""
     begin = begun(file(_FILE))
     ann, _ = _edited(begin, file(_FILE), "ann", primary=None)
-    more, _ = _edited(ann, file(_FILE), "ann", 3.0, primary=bound("two"))
-    ben, _ = _edited(begun(file(_FILE), at=7.0), file(_FILE), "ben", primary=None)
-    assert more.continues(ann)
-    assert more.continues(begin)
-    assert more.continues(Ledger())
-    for book, other in ((more, more), (ann, more), (more, ben), (ann, ben), (Ledger(), Ledger()), (Ledger(), ann)):
-        assert not book.continues(other)
-    assert primaries(KEPT + 20).continues(primaries(5))
+    ben, _ = _edited(begin, file(_FILE), "ben", primary=None)
+    assert (_numbers(ann, begin), _numbers(begin, ann), _numbers(ann, ann)) == ([], [2], [])
+    assert (_numbers(ann, ben), _numbers(ben, ann)) == ([2], [2])
+    assert (_numbers(Ledger(), ann), _numbers(ann, Ledger())) == ([1, 2], [])
+    assert _numbers(primaries(KEPT + 20), primaries(50)) == []
+
+
+def test_the_book_that_operators_have_made_more_of_is_the_one_to_go_on_with() -> None:
+    """The longer one of one history; of two, not the one that only a file was entered in, be that as long as it may;
+    and where both have edits of their own, neither by itself: the store's."""
+    config, other = file(_FILE), file(_FILE, breaker={"cooldown": "9s"})
+    begin = begun(config)
+    ann, _ = _edited(begin, config, "ann", primary=None)
+    more, _ = _edited(ann, config, "ann", 3.0, primary=bound("two"))
+    files = ledger.filed(begin, other, other.fingerprint, Author(5.0, "file", "file"))
+    files = ledger.filed(files, config, config.fingerprint, Author(6.0, "file", "file"))
+    fresh = begun(config, at=9.0)
+    ben, _ = _edited(fresh, config, "ben", primary=None)
+    for book, than in ((begin, Ledger()), (more, begin), (more, ann), (ann, files), (ann, fresh), (files, begin)):
+        assert book.outweighs(than)
+        assert not than.outweighs(book)
+    for one, two in ((ann, ann), (ann, ben), (more, ben), (fresh, begin), (Ledger(), Ledger())):
+        assert not one.outweighs(two)
+        assert not two.outweighs(one)
+    assert primaries(KEPT + 20).outweighs(primaries(5))
 
 
 # -- as bytes
