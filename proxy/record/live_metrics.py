@@ -9,12 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.registry import Collector
-
 from proxy.breaker.keeper import Guard
 from proxy.breaker.linked import LinkStatus
 from proxy.breaker.state import View, Word
+from proxy.record.series import Family, number
 from proxy.routing.bindings import Bindings, Route, Tier
 from proxy.upstream.client import Connections
 
@@ -32,7 +30,7 @@ def labelled(route: Route) -> Iterator[tuple[str, Tier]]:
             yield f"{key}/{tier.name}", tier
 
 
-class Live(Collector):
+class Live:
     """What is true now: read at scrape."""
 
     def __init__(
@@ -45,64 +43,95 @@ class Live(Collector):
     ) -> None:
         self._bindings, self._look, self._to_unix, self._serving = bindings, look, to_unix, serving
         self._connections = connections
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
         a, t, s, m = "assistant", "tier", "source", "model"
-        serving = GaugeMetricFamily("homeport_requests_in_flight", "Requests being served", labels=[a])
-        state = GaugeMetricFamily("homeport_breaker_state", "1 for the state this replica sees", labels=[a, t, "state"])
-        info = GaugeMetricFamily("homeport_tier_info", "What a tier is bound to", labels=[a, t, s, m, "kind"])
-        until = GaugeMetricFamily(
+        self._in_flight = _gauge("homeport_requests_in_flight", "Requests being served", a)
+        self._state = _gauge("homeport_breaker_state", "1 for the state this replica sees", a, t, "state")
+        self._info = _gauge("homeport_tier_info", "What a tier is bound to", a, t, s, m, "kind")
+        self._until = _gauge(
             "homeport_breaker_open_until_timestamp_seconds",
             "Unix time the target may be tried, 0 = now, +Inf = when an operator says so",
-            labels=[s, m],
+            s,
+            m,
         )
-        failures = GaugeMetricFamily("homeport_breaker_failures", "Failures in the current run", labels=[s, m])
+        self._failures = _gauge("homeport_breaker_failures", "Failures in the current run", s, m)
+        self._lines = _gauge("homeport_upstream_connections", "Connections to a source", s, "state")
+
+    def lines(self) -> Iterator[str]:
+        """As it is exposed."""
         targets: dict[tuple[str, str], View] = {}
+        seen: dict[str, View] = {}
+
+        def look(guard: Guard) -> View:
+            # Of a target that many assistants share one look is enough.
+            view = seen.get(guard.target)
+            if view is None:
+                view = seen[guard.target] = self._look(guard)
+            return view
+
+        yield self._state.head
         for name, route in self._bindings.routes.items():
-            serving.add_metric([name], self._serving.get(name, 0))
+            for label, tier in labelled(route):
+                # One tier has a breaker per endpoint; the worst of them is the tier's.
+                view = max((look(guard) for guard in tier.guards.values()), key=_severity)
+                for each in Word:
+                    yield f"{self._state.start(name, label, each.value)}{1 if each is view.word else 0}\n"
+                target = (tier.binding.source, tier.binding.model)
+                known = targets.get(target)
+                targets[target] = view if known is None else max(known, view, key=_severity)
+        yield self._until.head
+        for target, view in targets.items():
+            yield f"{self._until.start(*target)}{number(self._may_be_tried(view))}\n"
+        yield self._failures.head
+        for target, view in targets.items():
+            yield f"{self._failures.start(*target)}{view.failures}\n"
+        yield from self._bound()
+        yield self._in_flight.head
+        for name in self._bindings.routes:
+            yield f"{self._in_flight.start(name)}{self._serving.get(name, 0)}\n"
+        yield self._lines.head
+        for source, count in self._connections().items():
+            for state, value in (("in_use", count.in_use), ("idle", count.idle), ("waiting", count.waiting)):
+                yield f"{self._lines.start(source, state)}{value}\n"
+
+    def _bound(self) -> Iterator[str]:
+        yield self._info.head
+        for name, route in self._bindings.routes.items():
             for label, tier in labelled(route):
                 binding = tier.binding
-                info.add_metric([name, label, binding.source, binding.model, binding.kind], 1)
-                # One tier has a breaker per endpoint; the worst of them is the tier's.
-                view = max((self._look(guard) for guard in tier.guards.values()), key=_severity)
-                for word in Word:
-                    state.add_metric([name, label, word.value], float(word is view.word))
-                known = targets.get((binding.source, binding.model))
-                targets[binding.source, binding.model] = view if known is None else max(known, view, key=_severity)
-        for (source, model), view in targets.items():
-            until.add_metric([source, model], self._until(view))
-            failures.add_metric([source, model], view.failures)
-        lines = GaugeMetricFamily("homeport_upstream_connections", "Connections to a source", labels=[s, "state"])
-        for source, count in self._connections().items():
-            lines.add_metric([source, "in_use"], count.in_use)
-            lines.add_metric([source, "idle"], count.idle)
-            lines.add_metric([source, "waiting"], count.waiting)
-        yield from (serving, state, info, until, failures, lines)
+                yield f"{self._info.start(name, label, binding.source, binding.model, binding.kind)}1\n"
 
-    def _until(self, view: View) -> float:
+    def _may_be_tried(self, view: View) -> float:
         if view.until is not None:
             return self._to_unix(view.until)
         return 0.0 if view.word is Word.CLOSED else math.inf
+
+
+def _gauge(name: str, text: str, *labels: str) -> Family:
+    return Family("gauge", name, text, labels)
 
 
 def _severity(view: View) -> int:
     return _SEVERITY.index(view.word)
 
 
-class Shared(Collector):
+class Shared:
     """The shared store as it is now: read at scrape."""
 
     def __init__(self, link: Callable[[], LinkStatus], to_unix: Callable[[float], float]) -> None:
         self._link, self._to_unix = link, to_unix
+        self._up = _gauge("homeport_redis_up", "1 while the shared store answers")
+        self._away = Family("counter", "homeport_redis_degraded_seconds_total", "Time on this replica's own state")
+        self._synced = _gauge("homeport_state_last_sync_timestamp_seconds", "Unix time, 0 = never")
+        self._version = _gauge("homeport_state_version", "Equal in replicas that know the same")
 
-    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+    def lines(self) -> Iterator[str]:
+        """As it is exposed."""
         link = self._link()
         synced = 0.0 if link.last_sync is None else self._to_unix(link.last_sync)
-        yield GaugeMetricFamily("homeport_redis_up", "1 while the shared store answers", value=float(link.up))
-        yield CounterMetricFamily(
-            "homeport_redis_degraded_seconds_total", "Time on this replica's own state", value=link.away
-        )
-        yield GaugeMetricFamily("homeport_state_last_sync_timestamp_seconds", "Unix time, 0 = never", value=synced)
-        yield GaugeMetricFamily(
-            "homeport_state_version", "Equal in replicas that know the same", value=float(link.version)
-        )
+        for family, value in (
+            (self._up, float(link.up)),
+            (self._away, link.away),
+            (self._synced, synced),
+            (self._version, float(link.version)),
+        ):
+            yield f"{family.head}{family.start()}{number(value)}\n"
