@@ -10,14 +10,12 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.registry import Collector
-
 from proxy.breaker.linked import LinkStatus
 from proxy.breaker.permit import Guard
 from proxy.breaker.state import View, Word, severity
 from proxy.record.journal import DROPS, JournalStatus
 from proxy.record.lately import Lately
+from proxy.record.series import Family, number
 from proxy.routing.bindings import Bindings, Route, Tier
 from proxy.upstream.client import Connections
 
@@ -63,100 +61,132 @@ class Now:
     """What is known of the shared store, where there is one."""
 
 
-class Live(Collector):
+class Live:
     """Tiers, breakers and connections."""
 
     def __init__(self, now: Now) -> None:
         self._now = now
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        a, t, s, m, now = "assistant", "tier", "source", "model", self._now
-        serving = GaugeMetricFamily("homeport_requests_in_flight", "Requests being served", labels=[a])
-        state = GaugeMetricFamily("homeport_breaker_state", "1 for the state this replica sees", labels=[a, t, "state"])
-        info = GaugeMetricFamily("homeport_tier_info", "What a tier is bound to", labels=[a, t, s, m, "kind"])
-        until = GaugeMetricFamily(
+        a, t, s, m = "assistant", "tier", "source", "model"
+        self._in_flight = _gauge("homeport_requests_in_flight", "Requests being served", a)
+        self._state = _gauge("homeport_breaker_state", "1 for the state this replica sees", a, t, "state")
+        self._info = _gauge("homeport_tier_info", "What a tier is bound to", a, t, s, m, "kind")
+        self._until = _gauge(
             "homeport_breaker_open_until_timestamp_seconds",
             "Unix time the target may be tried, 0 = now, +Inf = when an operator says so",
-            labels=[s, m],
+            s,
+            m,
         )
-        failures = GaugeMetricFamily("homeport_breaker_failures", "Failures in the current run", labels=[s, m])
-        used, succeeded, failed = (
-            GaugeMetricFamily(f"homeport_tier_last_{what}_timestamp_seconds", text, labels=[a, t])
-            for what, text in (
-                ("used", "Unix time of the last attempt, 0 = never"),
-                ("success", "Unix time it last served, 0 = never"),
-                ("failure", "Unix time it last failed, 0 = never"),
-            )
+        self._failures = _gauge("homeport_breaker_failures", "Failures in the current run", s, m)
+        self._lines = _gauge("homeport_upstream_connections", "Connections to a source", s, "state")
+        self._used = _gauge(
+            "homeport_tier_last_used_timestamp_seconds", "Unix time of the last attempt, 0 = never", a, t
         )
-        targets: dict[tuple[str, str], View] = {}
-        for name, route in now.bindings().routes.items():
-            serving.add_metric([name], now.serving.get(name, 0))
-            for label, tier in labelled(route):
-                binding = tier.binding
-                info.add_metric([name, label, binding.source, binding.model, binding.kind], 1)
-                times = now.lately.of(name, label)
-                used.add_metric([name, label], times.used)
-                succeeded.add_metric([name, label], times.succeeded)
-                failed.add_metric([name, label], times.failed)
-                # One tier has a breaker per endpoint; the worst of them is the tier's.
-                view = max((now.look(guard) for guard in tier.guards.values()), key=severity)
-                for word in Word:
-                    state.add_metric([name, label, word.value], float(word is view.word))
-                known = targets.get((binding.source, binding.model))
-                targets[binding.source, binding.model] = view if known is None else max(known, view, key=severity)
-        for (source, model), view in targets.items():
-            until.add_metric([source, model], self._until(view))
-            failures.add_metric([source, model], view.failures)
-        lines = GaugeMetricFamily("homeport_upstream_connections", "Connections to a source", labels=[s, "state"])
-        for source, count in now.connections().items():
-            lines.add_metric([source, "in_use"], count.in_use)
-            lines.add_metric([source, "idle"], count.idle)
-            lines.add_metric([source, "waiting"], count.waiting)
-        yield from (serving, state, info, until, failures, lines, used, succeeded, failed)
+        self._served = _gauge(
+            "homeport_tier_last_success_timestamp_seconds", "Unix time it last served, 0 = never", a, t
+        )
+        self._failed = _gauge(
+            "homeport_tier_last_failure_timestamp_seconds", "Unix time it last failed, 0 = never", a, t
+        )
 
-    def _until(self, view: View) -> float:
+    def lines(self) -> Iterator[str]:
+        """As it is exposed."""
+        now, routes = self._now, self._now.bindings().routes
+        tiers = [(name, label, tier) for name, route in routes.items() for label, tier in labelled(route)]
+        yield from self._breakers(tiers)
+        yield self._info.head
+        for name, label, tier in tiers:
+            binding = tier.binding
+            yield f"{self._info.start(name, label, binding.source, binding.model, binding.kind)}1\n"
+        for family, which in ((self._used, "used"), (self._served, "succeeded"), (self._failed, "failed")):
+            yield family.head
+            for name, label, _ in tiers:
+                yield f"{family.start(name, label)}{number(getattr(now.lately.of(name, label), which))}\n"
+        yield self._in_flight.head
+        for name in routes:
+            yield f"{self._in_flight.start(name)}{now.serving.get(name, 0)}\n"
+        yield self._lines.head
+        for source, count in now.connections().items():
+            for state, value in (("in_use", count.in_use), ("idle", count.idle), ("waiting", count.waiting)):
+                yield f"{self._lines.start(source, state)}{value}\n"
+
+    def _breakers(self, tiers: list[tuple[str, str, Tier]]) -> Iterator[str]:
+        targets: dict[tuple[str, str], View] = {}
+        seen: dict[str, View] = {}
+
+        def look(guard: Guard) -> View:
+            # Of a target that many assistants share one look is enough.
+            view = seen.get(guard.target)
+            if view is None:
+                view = seen[guard.target] = self._now.look(guard)
+            return view
+
+        yield self._state.head
+        for name, label, tier in tiers:
+            # One tier has a breaker per endpoint; the worst of them is the tier's.
+            view = max((look(guard) for guard in tier.guards.values()), key=severity)
+            for each in Word:
+                yield f"{self._state.start(name, label, each.value)}{1 if each is view.word else 0}\n"
+            target = (tier.binding.source, tier.binding.model)
+            known = targets.get(target)
+            targets[target] = view if known is None else max(known, view, key=severity)
+        yield self._until.head
+        for target, view in targets.items():
+            yield f"{self._until.start(*target)}{number(self._may_be_tried(view))}\n"
+        yield self._failures.head
+        for target, view in targets.items():
+            yield f"{self._failures.start(*target)}{view.failures}\n"
+
+    def _may_be_tried(self, view: View) -> float:
         if view.until is not None:
             return self._now.to_unix(view.until)
         return 0.0 if view.word is Word.CLOSED else math.inf
 
 
-class Kept(Collector):
+class Kept:
     """The journal and the configuration."""
 
     def __init__(self, now: Now) -> None:
         self._now = now
+        self._dropped = Family("counter", "homeport_decisions_dropped_total", "Records not kept", ("reason",))
+        self._pending = _gauge("homeport_decisions_pending", "Records that wait for the shared journal")
+        self._revision = _gauge("homeport_config_revision_info", "Always 1", "revision", "file")
+        self._differences = _gauge("homeport_config_differences", "Edited fields of which the file says otherwise")
 
-    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+    def lines(self) -> Iterator[str]:
+        """As it is exposed."""
         journal, config = self._now.journal(), self._now.configuration()
-        dropped = CounterMetricFamily("homeport_decisions_dropped_total", "Records not kept", labels=["reason"])
+        yield self._dropped.head
         for reason in DROPS:
-            dropped.add_metric([reason], journal.dropped.get(reason, 0))
-        yield dropped
-        yield GaugeMetricFamily(
-            "homeport_decisions_pending", "Records that wait for the shared journal", value=journal.pending
-        )
-        revision = GaugeMetricFamily("homeport_config_revision_info", "Always 1", labels=["revision", "file"])
-        revision.add_metric([config.revision, config.file], 1)
-        yield revision
-        yield GaugeMetricFamily(
-            "homeport_config_differences", "Edited fields of which the file says otherwise", value=config.differences
-        )
+            yield f"{self._dropped.start(reason)}{journal.dropped.get(reason, 0)}\n"
+        yield f"{self._pending.head}{self._pending.start()}{journal.pending}\n"
+        # There is always another revision, so its text is not kept.
+        labels = self._revision.written((config.revision, config.file))
+        yield f"{self._revision.head}{self._revision.name}{{{labels}}} 1\n"
+        yield f"{self._differences.head}{self._differences.start()}{config.differences}\n"
 
 
-class Shared(Collector):
+def _gauge(name: str, text: str, *labels: str) -> Family:
+    return Family("gauge", name, text, labels)
+
+
+class Shared:
     """The shared store."""
 
     def __init__(self, link: Callable[[], LinkStatus], to_unix: Callable[[float], float]) -> None:
         self._link, self._to_unix = link, to_unix
+        self._up = _gauge("homeport_redis_up", "1 while the shared store answers")
+        self._away = Family("counter", "homeport_redis_degraded_seconds_total", "Time on this replica's own state")
+        self._synced = _gauge("homeport_state_last_sync_timestamp_seconds", "Unix time, 0 = never")
+        self._version = _gauge("homeport_state_version", "Equal in replicas that know the same")
 
-    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+    def lines(self) -> Iterator[str]:
+        """As it is exposed."""
         link = self._link()
         synced = 0.0 if link.last_sync is None else self._to_unix(link.last_sync)
-        yield GaugeMetricFamily("homeport_redis_up", "1 while the shared store answers", value=float(link.up))
-        yield CounterMetricFamily(
-            "homeport_redis_degraded_seconds_total", "Time on this replica's own state", value=link.away
-        )
-        yield GaugeMetricFamily("homeport_state_last_sync_timestamp_seconds", "Unix time, 0 = never", value=synced)
-        yield GaugeMetricFamily(
-            "homeport_state_version", "Equal in replicas that know the same", value=float(link.version)
-        )
+        for family, value in (
+            (self._up, float(link.up)),
+            (self._away, link.away),
+            (self._synced, synced),
+            (self._version, float(link.version)),
+        ):
+            yield f"{family.head}{family.start()}{number(value)}\n"

@@ -9,51 +9,67 @@
 from __future__ import annotations
 
 import platform
+import sys
+import threading
 from collections import deque
+from collections.abc import Iterator
 from itertools import pairwise
-from typing import Generic, TypeVar
+from typing import Protocol, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.process_collector import ProcessCollector
 
 import proxy
 from proxy.breaker.state import Moved, Word
 from proxy.record.lately import prefix
 from proxy.record.live_metrics import Kept, Live, Now, Shared
+from proxy.record.series import Spreads, Values
 from proxy.routing.bindings import Bindings, Target, targets
 from proxy.routing.decision import Decision, Skipped, Step, word
 from proxy.terms import CHAT
 
 _LONG = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
 _SHORT = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
+_YIELD = 0.0005
+"""Seconds for which a scrape keeps the interpreter from the event loop, which wants it several times in a request."""
 _WHOLE = ("success", "fallback_success")
 _FROM_BOOT = (("success", "200"), ("fallback_success", "200"), ("exhausted", "503"))
 _RELOADS = ("ok", "invalid", "unchanged")
 
-Kind = TypeVar("Kind", Counter, Gauge, Histogram)
 _UNKNOWN = "_unknown"
 _NOT_LET_IN = ("invalid_api_key", "assistant_forbidden", "origin_forbidden")
 _OVER_OUR_LIMITS = "overloaded"
 
-# A second series per counter, with the time it was made, doubles what Prometheus stores and answers no question here.
-disable_created_metrics()  # type: ignore[no-untyped-call]
+
+class Shown(Protocol):
+    """What has lines in an exposition."""
+
+    def lines(self) -> Iterator[str]:
+        """Of the text format, each with its end."""
+        ...
+
+
+Each = TypeVar("Each", bound=Shown)
 
 
 class Metrics:
-    """One replica's metrics, in a registry of their own."""
+    """One replica's metrics, and what shows them."""
 
     def __init__(self, now: Now) -> None:
         self._now, self.lately = now, now.lately
-        self._registry = registry = CollectorRegistry()
+        self._one_at_a_time = threading.Lock()
+        self._shown: list[Shown] = []
+        self._process = CollectorRegistry()
+        ProcessCollector(registry=self._process)
 
-        def counter(name: str, text: str, *labels: str) -> _Family[Counter]:
-            return _Family(Counter(name, text, labels, registry=registry))
+        def counter(name: str, text: str, *labels: str) -> Values:
+            return self._show(Values("counter", name, text, labels))
 
-        def gauge(name: str, text: str, *labels: str) -> _Family[Gauge]:
-            return _Family(Gauge(name, text, labels, registry=registry))
+        def gauge(name: str, text: str, *labels: str) -> Values:
+            return self._show(Values("gauge", name, text, labels))
 
-        def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> _Family[Histogram]:
-            return _Family(Histogram(name, text, labels, registry=registry, buckets=buckets))
+        def histogram(name: str, text: str, bounds: tuple[float, ...], *labels: str) -> Spreads:
+            return self._show(Spreads(name, text, bounds, labels))
 
         a, t, s, m = "assistant", "tier", "source", "model"
         self._build = gauge("homeport_build_info", "Always 1", "version", "commit", "python")
@@ -118,8 +134,8 @@ class Metrics:
         self._reloaded_well().set(1)
         self._targets: dict[str, Target] = {}
         self.follow(now.bindings())
-        registry.register(Live(now))
-        registry.register(Kept(now))
+        self._show(Live(now))
+        self._show(Kept(now))
         self.delays: deque[float] = deque(maxlen=1000)
         """How long the latest pushes took, in seconds."""
         if now.link is not None:
@@ -130,8 +146,7 @@ class Metrics:
                 "From a change until it was known here",
                 (*_SHORT, 5, 30),
             )
-            registry.register(Shared(now.link, now.to_unix))
-        ProcessCollector(registry=registry)
+            self._show(Shared(now.link, now.to_unix))
 
     def follow(self, bindings: Bindings) -> None:
         """These are in force from now on: what is known of them from the start is there from the start."""
@@ -149,7 +164,18 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """The text that Prometheus scrapes. Takes milliseconds with many assistants; call it beside the event loop."""
-        return generate_latest(self._registry)
+        with self._one_at_a_time:
+            usual = sys.getswitchinterval()
+            sys.setswitchinterval(_YIELD)
+            try:
+                text = "".join(line for each in self._shown for line in each.lines())
+            finally:
+                sys.setswitchinterval(usual)
+        return text.encode() + generate_latest(self._process)
+
+    def _show(self, shown: Each) -> Each:
+        self._shown.append(shown)
+        return shown
 
     def store_operation(self, operation: str, seconds: float, error: str | None) -> None:
         """The shared store was asked."""
@@ -230,17 +256,3 @@ class Metrics:
             self._stalls(a, t, "first_byte" if step.detail == "first_byte" else "mid_stream").inc()
         if step.outcome == "stream_broken":
             self._truncated(a, t).inc()
-
-
-class _Family(Generic[Kind]):
-    """A metric's children by label values: a dict lookup instead of the library's lock and checks on every request."""
-
-    def __init__(self, metric: Kind) -> None:
-        self._metric: Kind = metric
-        self._children: dict[tuple[str, ...], Kind] = {}
-
-    def __call__(self, *labels: str) -> Kind:
-        child = self._children.get(labels)
-        if child is None:
-            child = self._children[labels] = self._metric.labels(*labels) if labels else self._metric
-        return child

@@ -18,10 +18,14 @@ from pathlib import Path
 
 import uvloop
 
-from tests.benchmarks import candidates, fleet, fleet_measures, load, process, report, rounds
+from tests.benchmarks import candidates, fleet, fleet_measures, load, process, report, rounds, scrape
 from tests.benchmarks.candidates import CANDIDATES, NGINX, Candidate
 
-SECTIONS = {"http": "One replica beside nginx", "fleet": "Replicas that share their breakers over Redis"}
+SECTIONS = {
+    "http": "One replica beside nginx",
+    "fleet": "Replicas that share their breakers over Redis",
+    "scrape": "A scrape at full size, beside requests",
+}
 
 
 def main() -> int:
@@ -64,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--requests", type=_positive, metavar="N", help="JSON requests per candidate and round: 10000")
     parser.add_argument("--quick", action="store_true", help="2 rounds of 3000: to see that it works, not to quote")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round's figures there too")
-    parser.add_argument("--only", choices=SECTIONS, help="one section of the two")
+    parser.add_argument("--only", choices=SECTIONS, help="one section")
     names = [each.name for each in CANDIDATES]
     parser.add_argument("--without", action="append", default=[], choices=names, help="leave a candidate out")
     return parser
@@ -107,6 +111,11 @@ async def _run(plan: rounds.Plan, chosen: list[Candidate], sections: list[str]) 
                 run = rounds.Run(plan, Path(folder), stack)
                 await run.go(chosen)
                 found["http"] = report.rows(run.samples)
+        if "scrape" in sections:
+            with contextlib.ExitStack() as stack:
+                beside = scrape.Scrape(plan, Path(folder), stack)
+                await beside.go()
+                found["scrape"] = report.rows(beside.samples, scrape.MEASURES)
         if "fleet" in sections:
             with contextlib.ExitStack() as stack:
                 shared = fleet.Fleet(plan, Path(folder), stack)

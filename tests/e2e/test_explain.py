@@ -25,7 +25,9 @@ _ANSWER = {
     "assistant", "revision", "endpoint", "stream", "needs", "assume", "would", "refusal", "tier", "source", "model",
     "probe", "reason", "steps", "spare", "story",
 }  # fmt: skip
-_OWN = re.compile(r"^(?:# \w+ )?(?:process_|homeport_event_loop_lag_|homeport_redis_|homeport_state_(?:last_sync|propagation)_)")
+_OWN = re.compile(
+    r"^(?:# \w+ )?(?:process_|homeport_event_loop_lag_|homeport_redis_|homeport_state_(?:last_sync|propagation)_)"
+)
 """Metrics that move by themselves: the process, and what it has to do with Redis."""
 _DOWN = moods.status(503)
 _TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]

@@ -23,9 +23,6 @@ from proxy.breaker.redis_scripts import ACL
 from proxy.breaker.redis_store import WORDS
 from proxy.breaker.state import Moved, View, Word
 from proxy.config import load, schema, yaml_map
-from proxy.record.journal import JournalStatus
-from proxy.record.lately import Lately
-from proxy.record.live_metrics import Configuration, Now
 from proxy.record.metrics import Metrics
 from proxy.routing.bindings import Bindings, bind
 from proxy.routing.decision import Attempted, Decision, Skipped
@@ -33,10 +30,14 @@ from proxy.routing.verdict import ATTEMPT_LABELS
 from proxy.terms import ENDPOINTS, Cause, Usage
 from proxy.upstream.client import Connections
 from tests.unit.record.decisions import decision
+from tests.unit.record.now import now
 
 _ROOT = Path(__file__).parents[2]
 _SOURCES = sorted((_ROOT / "proxy").rglob("*.py"))
 _MOST_LINES = 400
+_DOCUMENTS = sorted(
+    [_ROOT / "README.md", *(path for each in ("docs", "deploy", "grafana") for path in (_ROOT / each).glob("*.md"))]
+)
 
 
 def _doc(name: str) -> str:
@@ -231,20 +232,7 @@ def _exported() -> dict[str, tuple[str, set[str]]]:
     bindings: Bindings = bind(config, "1", lambda secret: "digest")
     link = LinkStatus(True, 1.0, "", 1.0, "a", 2, 3, 4, 5.0)
     connections = {"s": Connections(in_use=1, idle=2, waiting=3)}
-    journal = JournalStatus("redis", 9, 9.0, 1, 1, {}, True, "")
-    metrics = Metrics(
-        Now(
-            bindings=lambda: bindings,
-            look=_look,
-            to_unix=lambda at: at,
-            serving={"bot": 1},
-            connections=lambda: connections,
-            lately=Lately(),
-            journal=lambda: journal,
-            configuration=lambda: Configuration("1", "2", 0),
-            link=lambda: link,
-        )
-    )
+    metrics = Metrics(now(bindings, look=_look, serving={"bot": 1}, connections=lambda: connections, link=lambda: link))
     metrics.store_operation("sync", 0.1, "timeout")
     metrics.propagated(0.1)
     metrics.lagged(0.1)
@@ -277,7 +265,7 @@ def test_metric_names_anywhere_in_the_documents_exist() -> None:
     for name, (kind, _) in exported.items():
         if kind == "histogram":
             names |= {name, f"{name}_bucket", f"{name}_sum", f"{name}_count"}
-    for path in (_ROOT / "README.md", *(_ROOT / "docs").glob("*.md")):
+    for path in _DOCUMENTS:
         assert set(re.findall(r"\bhomeport_[a-z_]+", path.read_text())) <= names, path.name
 
 
@@ -364,7 +352,7 @@ def test_the_readme_is_short_and_names_what_there_is() -> None:
     readme = (_ROOT / "README.md").read_text()
     assert len(readme.splitlines()) <= 150
     targets = set(re.findall(r"^([a-z-]+):", (_ROOT / "Makefile").read_text(), re.MULTILINE))
-    for path in (_ROOT / "README.md", *(_ROOT / "docs").glob("*.md")):
+    for path in _DOCUMENTS:
         text = path.read_text()
         said = "\n".join([*_code(text), *re.findall(r"^ {4}(.+)$", text, re.MULTILINE)])
         assert set(re.findall(r"\bmake ([a-z-]+)", said)) <= targets, path.name
@@ -381,9 +369,9 @@ def _anchors(text: str) -> set[str]:
     return {re.sub(r"[^a-z0-9 _-]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in (_ROOT / "docs").glob("*.md")))
-def test_links_within_the_documents_lead_somewhere(name: str) -> None:
+@pytest.mark.parametrize("path", _DOCUMENTS, ids=lambda path: str(path.relative_to(_ROOT)))
+def test_links_within_the_documents_lead_somewhere(path: Path) -> None:
     """A link to a heading finds it."""
-    for file, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", _doc(name)):
-        text = _doc(Path(file).stem) if file else _doc(name)
-        assert anchor in _anchors(text), f"{name}.md links to {file}#{anchor}"
+    for file, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", path.read_text()):
+        other = path.parent / file if file else path
+        assert anchor in _anchors(other.read_text()), f"{path.name} links to {file}#{anchor}"

@@ -7,30 +7,17 @@ from dataclasses import replace
 import pytest
 
 from proxy.breaker.state import View, Word
-from proxy.record.journal import JournalStatus
-from proxy.record.lately import Lately
-from proxy.record.live_metrics import Configuration, Now
 from proxy.record.metrics import Metrics
 from proxy.routing.bindings import Bindings
 from proxy.routing.decision import Skipped, Step
 from tests.unit.record.decisions import OPEN, SERVED, decision
+from tests.unit.record.now import now
 
 _DISABLED = Skipped("fallback-1", "second", "small", "disabled", 10.001, View(Word.DISABLED, "invalid_api_key"))
 
 
 def _moves(*steps: Step) -> list[str]:
-    metrics = Metrics(
-        Now(
-            bindings=lambda: Bindings({}, "1"),
-            look=lambda _: View(Word.CLOSED),
-            to_unix=lambda at: at,
-            serving={},
-            connections=dict,
-            lately=Lately(),
-            journal=lambda: JournalStatus("memory", 1, 1.0, 0, 0, {}, True, ""),
-            configuration=lambda: Configuration("1", "2", 0),
-        )
-    )
+    metrics = Metrics(now(Bindings({}, "1")))
     metrics.ended(decision(steps=steps))
     lines = metrics.exposition().decode().splitlines()
     return [line for line in lines if line.startswith("homeport_fallbacks_total{")]
@@ -39,7 +26,7 @@ def _moves(*steps: Step) -> list[str]:
 def test_a_move_is_to_the_next_tier() -> None:
     """From the tier that was left to the one after it, with the reason."""
     assert _moves(OPEN, SERVED) == [
-        'homeport_fallbacks_total{assistant="bot",from_tier="primary",reason="open",to_tier="fallback-1"} 1.0'
+        'homeport_fallbacks_total{assistant="bot",from_tier="primary",to_tier="fallback-1",reason="open"} 1.0'
     ]
 
 

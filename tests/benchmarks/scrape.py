@@ -1,0 +1,153 @@
+"""What a scrape does to the requests beside it, with as many series as are promised: a section of the run.
+
+1. The same paced load is sent with and without scrapes, in turn, so that both meet the same machine.
+2. Before it every assistant has been asked for a document and for a stream, so that every series there can be is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+from tests.benchmarks import load, process, upstream
+from tests.benchmarks.report import Measure
+from tests.benchmarks.rounds import Plan, Samples
+
+ASSISTANTS, TIERS, SOURCES = 200, 4, 8
+_CALLERS = 8
+_PAUSE = 0.02
+"""Seconds between a caller's requests."""
+_EVERY = 0.5
+"""Seconds between scrapes: thirty times as often as usual."""
+_LASTS = 5.0
+"""Seconds that one side of a round lasts."""
+SHOWN = ("control, p99", "control, max", "scraped, p99", "scraped, max")
+
+MEASURES = (
+    Measure(
+        "series",
+        f"series, {ASSISTANTS} × {TIERS}",
+        must=10_000,
+        absolute=True,
+        shown=("at boot", "all in use"),
+        owes="at boot",
+    ),
+    Measure("exposed", "ms of a scrape, all in use", shown=("all in use",), owes=""),
+    Measure("latency", f"ms of a request, {_CALLERS} callers", shown=SHOWN, owes=""),
+    Measure("delay", "ms that scrapes add to the slowest request", must=10, absolute=True, shown=("max",), owes="max"),
+)
+
+
+def config(listen: int, admin: int, port: int) -> str:
+    """As many assistants as are promised, over a few sources that they share; JSON is YAML."""
+    sources = {
+        f"s{number}": {"kind": "openai-compatible", "base_url": f"http://127.0.0.1:{port}/v1"}
+        for number in range(SOURCES)
+    }
+    assistants = {}
+    for number in range(ASSISTANTS):
+        primary, *rest = (
+            {"source": f"s{(number + tier) % SOURCES}", "model": f"model-{tier}"} for tier in range(TIERS)
+        )
+        assistants[f"assistant-{number}"] = {"primary": primary, "fallbacks": rest}
+    return json.dumps(
+        {
+            "version": 1,
+            "listen": f"127.0.0.1:{listen}",
+            "admin": {"listen": f"127.0.0.1:{admin}", "token": "made-up-for-the-benchmark"},
+            "sources": sources,
+            "assistants": assistants,
+        }
+    )
+
+
+def count(exposition: bytes) -> int:
+    """Samples of Homeport's own."""
+    return sum(line.startswith(b"homeport_") for line in exposition.splitlines())
+
+
+class Scrape:
+    """One whole section; everything that it starts ends with `stack`."""
+
+    def __init__(self, plan: Plan, folder: Path, stack: contextlib.ExitStack) -> None:
+        self._plan, self._folder, self._stack = plan, folder, stack
+        self.samples: Samples = defaultdict(lambda: defaultdict(list))
+
+    async def go(self) -> None:
+        """All measures. Raises NotStarted and WrongAnswer."""
+        port, dead, listen, admin = process.free_ports(4)
+        log = self._folder / "scrape-upstream.log"
+        arguments = [sys.executable, "-m", "tests.benchmarks.upstream", str(port), str(dead), "0"]
+        started = self._stack.enter_context(process.running(arguments, log, under_test=False))
+        await process.ready(started, port, "/connections", log)
+        file, log = self._folder / "scrape.yaml", self._folder / "scrape.log"
+        file.write_text(config(listen, admin, port))
+        command = [sys.executable, "-m", "proxy", "serve", "-c", str(file)]
+        started = self._stack.enter_context(process.running(command, log, under_test=True))
+        await process.ready(started, admin, "/readyz", log)
+        scraper = await load.connect(admin)
+        self._stack.callback(scraper.close)
+        _, text = await scraper.ask(load.get("/metrics"))
+        self.samples["series"]["at boot"].append(count(text))
+        await self._use_all(listen)
+        _, text = await scraper.ask(load.get("/metrics"))
+        self.samples["series"]["all in use"].append(count(text))
+        for number in range(2 * self._plan.rounds):
+            sys.stderr.write(f"scrape: round {number + 1} of {2 * self._plan.rounds}\n")
+            control = await self._side(listen, None)
+            scraped = await self._side(listen, scraper)
+            for name, taken in (("control", control), ("scraped", scraped)):
+                taken.sort()
+                self.samples["latency"][f"{name}, p99"].append(taken[int(len(taken) * 0.99)] * 1000)
+                self.samples["latency"][f"{name}, max"].append(taken[-1] * 1000)
+            self.samples["delay"]["max"].append(max(0.0, scraped[-1] - control[-1]) * 1000)
+
+    async def _use_all(self, port: int) -> None:
+        caller = await load.connect(port)
+        self._stack.callback(caller.close)
+        for number in range(ASSISTANTS):
+            for events in (0, 3):
+                status, _ = await caller.ask(load.chat(events, assistant=f"assistant-{number}"))
+                if status != 200:
+                    raise load.WrongAnswer(f"status {status} of assistant-{number}")
+
+    async def _side(self, port: int, scraper: load.Connection | None) -> list[float]:
+        until = time.perf_counter() + _LASTS
+        scraping = asyncio.create_task(self._scrape(scraper)) if scraper else None
+        taken: list[float] = []
+        try:
+            await asyncio.gather(*(_caller(port, each, until, taken) for each in range(_CALLERS)))
+        finally:
+            if scraping:
+                scraping.cancel()
+                await asyncio.gather(scraping, return_exceptions=True)
+        return taken
+
+    async def _scrape(self, scraper: load.Connection) -> None:
+        while True:
+            await asyncio.sleep(_EVERY)
+            asked = time.perf_counter()
+            # Whole, even when the side ends meanwhile: the connection is used again.
+            await asyncio.shield(scraper.ask(load.get("/metrics")))
+            self.samples["exposed"]["all in use"].append((time.perf_counter() - asked) * 1000)
+
+
+async def _caller(port: int, number: int, until: float, taken: list[float]) -> None:
+    connection = await load.connect(port)
+    try:
+        await asyncio.sleep(_PAUSE * number / _CALLERS)
+        while time.perf_counter() < until:
+            request = load.chat(assistant=f"assistant-{(len(taken) + number) % ASSISTANTS}")
+            asked = time.perf_counter()
+            status, body = await connection.ask(request)
+            taken.append(time.perf_counter() - asked)
+            if status != 200 or body != upstream.ANSWER:
+                raise load.WrongAnswer(f"status {status} with {len(body)} bytes: {body[:300]!r}")
+            await asyncio.sleep(_PAUSE)
+    finally:
+        connection.close()
