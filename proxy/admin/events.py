@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 from aiohttp import web
+from pydantic import Field
 
-from proxy.admin.calls import Refused
+from proxy.admin.api.answering import stream
+from proxy.admin.api.calls import Asked, Refused
 from proxy.admin.decisions import is_decision, record
 from proxy.breaker.store import StoreError
 from proxy.record.document import read
@@ -25,8 +27,17 @@ _POLL = 0.25
 """Seconds between looks for news that other replicas have written."""
 _ALIVE = 10.0
 """Seconds of silence after which a comment shows that the stream lives."""
+_LEFT = 0.5
+"""Seconds between looks whether the reader is still there."""
 _PATIENCE = 30.0
 """Seconds that a reader may take to take in what was sent."""
+
+
+class Following(Asked):
+    """Where to go on."""
+
+    after: Annotated[str, Field(max_length=200)] | None = None
+    """As `Last-Event-ID`, which counts where both are given."""
 
 
 class Events:
@@ -37,25 +48,25 @@ class Events:
         self._readers: set[asyncio.Event] = set()
         self._looking: asyncio.Task[None] | None = None
 
-    async def stream(self, request: web.Request) -> web.StreamResponse:
+    async def stream(self, request: web.BaseRequest, asked: Following) -> web.StreamResponse:
         """Answer the call; ends when the reader leaves."""
         if len(self._readers) >= _READERS:
-            raise Refused(503, "overloaded", f"{_READERS} readers follow the events of this replica already.")
+            raise Refused("overloaded", f"{_READERS} readers follow the events of this replica already.")
         news = asyncio.Event()
         self._readers.add(news)
         if self._looking is None:
             self._looking = asyncio.create_task(self._look())
         try:
-            return await self._told(request, news)
+            return await self._told(request, request.headers.get("Last-Event-ID") or asked.after, news)
         finally:
             self._readers.discard(news)
             if not self._readers and self._looking is not None:
                 self._looking.cancel()
                 self._looking = None
 
-    async def _told(self, request: web.Request, news: asyncio.Event) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
-        pages, place, gap = await self._start(request.headers.get("Last-Event-ID") or request.query.get("after"))
+    async def _told(self, request: web.BaseRequest, after: str | None, news: asyncio.Event) -> web.StreamResponse:
+        response = stream()
+        pages, place, gap = await self._start(after)
         await response.prepare(request)
         await _write(response, b": following\n\n")
         if gap:
@@ -68,7 +79,7 @@ class Events:
                 chunk = None
             if chunk is not None:
                 place = await self._send(response, chunk, place)
-                if not chunk.items and not await _comes(news):
+                if not chunk.items and not await _comes(news, request):
                     await _write(response, b": alive\n\n")
             latest, why = await self._journal.reading()
             if chunk is None or latest is not pages:
@@ -118,12 +129,15 @@ class Events:
                     each.set()
 
 
-async def _comes(news: asyncio.Event) -> bool:
-    try:
-        async with asyncio.timeout(_ALIVE):
-            return await news.wait()
-    except TimeoutError:
-        return False
+async def _comes(news: asyncio.Event, request: web.BaseRequest) -> bool:
+    """Whether there is something new, within _ALIVE. A reader that has left is noticed: its place is another's."""
+    for _ in range(round(_ALIVE / _LEFT)):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LEFT):
+                return await news.wait()
+        if request.transport is None:
+            raise ConnectionResetError("the reader has left")
+    return False
 
 
 def _events(items: tuple[tuple[str, bytes], ...]) -> bytes:
