@@ -28,7 +28,9 @@ JOURNAL_RIGHTS = (
     "~{homeport}:decisions* +evalsha +eval +time +get +set +pexpire +xadd +xrange +xrevrange +xtrim +xlen +del +info"
 )
 """What the journal needs."""
-ACL = "resetkeys resetchannels -@all " + " ".join(dict.fromkeys(f"{RIGHTS} {JOURNAL_RIGHTS}".split()))
+BOOK_RIGHTS = "~{homeport}:config:book +evalsha +eval +hget +hset"
+"""What the book of revisions needs."""
+ACL = "resetkeys resetchannels -@all " + " ".join(dict.fromkeys(f"{RIGHTS} {JOURNAL_RIGHTS} {BOOK_RIGHTS}".split()))
 """All that a Redis user needs, as `ACL SETUSER name on >password …` takes it; `+select` too for a database beyond 0.
 Another namespace than `homeport` stands in all patterns."""
 
