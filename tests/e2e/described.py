@@ -29,6 +29,10 @@ class Described:
         self.met: Counter[tuple[str, str, int, str]] = Counter()
         """Method, path, status and the error's code, or nothing."""
 
+    def calls(self) -> set[tuple[str, str]]:
+        """Method and path of each."""
+        return {(method.upper(), path) for path, of in self.document["paths"].items() for method in of}
+
     def validator(self, schema: Mapping[str, Any]) -> Draft202012Validator:
         return Draft202012Validator({**schema, "components": self._components})
 

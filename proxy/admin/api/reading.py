@@ -1,7 +1,7 @@
 """Reading what a call of the operators' API takes, from its body or its query.
 
 1. What is wrong with a call is said by field, with what was expected; what was sent is not repeated.
-2. A body is bounded, in bytes and in the time that it may pause.
+2. A body is bounded: in bytes, in its depth, and in the time that it may pause.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from proxy.config.fault import Wrong
 
 LARGEST = 64 * 1024
 """Bytes of a body."""
+DEEPEST = 40
+"""Levels of a body, as of a configuration file: what is kept has to be read again."""
 _PAUSE = 30.0
 """Seconds without a byte of a body."""
 _SAID = 5
@@ -39,7 +41,20 @@ async def order(request: web.BaseRequest, shape: type[Order]) -> Order:
         document = None
     if not isinstance(document, dict):
         raise Refused("invalid_request", "Send one JSON object.")
+    if _deeper(document, DEEPEST):
+        raise Refused("invalid_request", f"It is nested deeper than {DEEPEST} levels; nest it less.")
     return _shaped(document, shape)
+
+
+def _deeper(document: object, levels: int) -> bool:
+    """Level by level: a call of itself for each would end before a hostile document does."""
+    level = [document]
+    for _ in range(levels):
+        inner = (each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list))
+        level = [one for each in inner for one in each]
+        if not level:
+            return False
+    return True
 
 
 def query(request: web.BaseRequest, shape: type[Order]) -> Order:
