@@ -9,21 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from aiohttp import web
+from pydantic import Field
 
-from proxy.admin.calls import Asked, Refused, answer, order
+from proxy.admin.api.answering import answer, page
+from proxy.admin.api.calls import Asked, Documented, Refused
 from proxy.admin.configuration import Configuration, NotChanged
 from proxy.breaker.permit import Guard
 from proxy.breaker.state import View, severity
 from proxy.config import edits as over
+from proxy.config import schema
 from proxy.config.ledger import Author, Revision
 from proxy.record.document import breaker_document
 from proxy.record.lately import Lately
 from proxy.routing.bindings import Bindings, Chain, Route, Tier
 
-_STATUS = {"outdated": 412, "faulty": 422, "unknown": 404, "store_away": 503, "not_kept": 507}
 _CODES = {
     "outdated": "revision_outdated",
     "faulty": "configuration_invalid",
@@ -33,14 +35,35 @@ _CODES = {
 }
 
 
+_CHANGES = 256 * 1024
+"""Bytes of one revision's changes that are told."""
+_Page = Annotated[int, Field(ge=1, le=200)]
+
+
+class Part(Asked):
+    """Which assistants."""
+
+    limit: _Page = 200
+    after: Annotated[str, Field(max_length=256)] | None = None
+    """`next` of the answer before."""
+
+
+class Earlier(Asked):
+    """Which revisions."""
+
+    limit: _Page = 200
+    before: Annotated[int, Field(ge=1, lt=10**9)] | None = None
+    """`next` of the answer before."""
+
+
 class Rebound(Asked):
     """What of an assistant is to be set; what is left out stays as it is, and null empties it."""
 
-    primary: Any = None
-    fallbacks: Any = None
-    chains: Any = None
-    timeouts: Any = None
-    breaker: Any = None
+    primary: Annotated[Any, Documented(schema.Binding | None)] = None
+    fallbacks: Annotated[Any, Documented(list[schema.Binding] | None)] = None
+    chains: Annotated[Any, Documented(dict[Literal["embeddings"], schema.Chain] | None)] = None
+    timeouts: Annotated[Any, Documented(schema.Timeouts | None)] = None
+    breaker: Annotated[Any, Documented(schema.OwnBreaker | None)] = None
 
 
 class Choice(Asked):
@@ -66,25 +89,28 @@ class Assistants:
 
     # -- shown
 
-    async def all(self, _: web.Request) -> web.StreamResponse:
-        """`GET /api/assistants`."""
-        told = [self._shown(name) for name in self.bindings().routes]
-        return answer({"revision": self.configured.revision, "assistants": told})
+    async def all(self, _: web.BaseRequest, asked: Part) -> web.StreamResponse:
+        """`GET /api/assistants`, in the order of the configuration."""
+        names = list(self.bindings().routes)
+        if asked.after is not None:
+            if asked.after not in names:
+                raise Refused("invalid_request", "`after` is no assistant that there is.")
+            names = names[names.index(asked.after) + 1 :]
+        told, more = page(self._shown(name) for name in names[: asked.limit])
+        following = names[len(told) - 1] if more or len(names) > asked.limit else None
+        return answer({"revision": self.configured.revision, "assistants": told, "next": following})
 
-    async def one(self, request: web.Request) -> web.StreamResponse:
+    async def one(self, _: web.BaseRequest, *, assistant: str) -> web.StreamResponse:
         """`GET /api/assistants/{assistant}`; the ETag is the revision that a change has to name."""
-        return self._answer(self._named(request))
+        return self._answer(self._known(assistant))
 
-    def _named(self, request: web.Request) -> str:
-        name = request.match_info["assistant"]
-        if name not in self.bindings().routes:
-            raise Refused(404, "assistant_not_found", f"No assistant is called {name[:80]!r}.")
-        return name
+    def _known(self, assistant: str) -> str:
+        if assistant not in self.bindings().routes:
+            raise Refused("assistant_not_found", f"No assistant is called {assistant[:80]!r}.")
+        return assistant
 
     def _answer(self, assistant: str) -> web.Response:
-        response = answer(self._shown(assistant))
-        response.headers["ETag"] = f'"{self.configured.book.touched(assistant)}"'
-        return response
+        return answer(self._shown(assistant), headers={"ETag": f'"{self.configured.book.touched(assistant)}"'})
 
     def _shown(self, assistant: str) -> dict[str, Any]:
         config, book, route = self.configured.current, self.configured.book, self.bindings().routes[assistant]
@@ -97,9 +123,7 @@ class Assistants:
             "origin": over.origins(held, edited),
             "edited": sorted(edited),
             "differs": list(self._differences(assistant)),
-            "resolved": next(
-                ({k: t[k] for k in ("source", "model", "url")} for t in tiers if t["tier"] == "primary"), None
-            ),
+            "resolved": _resolved(tiers),
             "serves_now": next((tier["tier"] for tier in tiers if tier["chain"] is None and tier["admits"]), None),
             "last_used_tier": self.lately.last_tier(assistant),
             "tiers": tiers,
@@ -143,51 +167,60 @@ class Assistants:
 
     # -- changed
 
-    async def rebind(self, request: web.Request) -> web.StreamResponse:
+    async def rebind(self, request: web.BaseRequest, asked: Rebound, *, assistant: str) -> web.StreamResponse:
         """`PUT /api/assistants/{assistant}`."""
-        assistant, author = self._named(request), self._author(request)
-        asked = await order(request, Rebound)
+        assistant, author = self._known(assistant), self._author(request)
         fields = {name: getattr(asked, name) for name in asked.model_fields_set}
         if not fields:
-            raise Refused(400, "invalid_request", f"Nothing is to be set: give some of {', '.join(over.FIELDS)}.")
+            raise Refused("invalid_request", f"Nothing is to be set: give some of {', '.join(over.FIELDS)}.")
         await _made(self.configured.edit(assistant, fields, _seen(request), author))
         return self._answer(assistant)
 
-    async def settle(self, request: web.Request) -> web.StreamResponse:
+    async def settle(self, request: web.BaseRequest, asked: Choice, *, assistant: str) -> web.StreamResponse:
         """`POST /api/assistants/{assistant}/differences`."""
-        assistant, author = self._named(request), self._author(request)
-        asked = await order(request, Choice)
+        assistant, author = self._known(assistant), self._author(request)
         await _made(self.configured.settle(assistant, asked.field, asked.choose, author))
         return self._answer(assistant)
 
-    async def revisions(self, _: web.Request) -> web.StreamResponse:
+    async def revisions(self, _: web.BaseRequest, asked: Earlier) -> web.StreamResponse:
         """`GET /api/revisions`, newest first."""
-        book = self.configured.book
-        told = [_revision(each) for each in reversed(book.revisions)]
-        response = answer({"revision": self.configured.revision, "number": book.number, "revisions": told})
-        response.headers["ETag"] = f'"{book.number}"'
-        return response
+        return self._book(asked)
 
-    async def restore(self, request: web.Request) -> web.StreamResponse:
+    async def restore(self, request: web.BaseRequest, *, number: str) -> web.StreamResponse:
         """`POST /api/revisions/{number}/restore`."""
         author = self._author(request)
-        number = request.match_info["number"]
         if not (number.isascii() and number.isdigit() and len(number) < 10):
-            raise Refused(404, "not_found", "A revision is a number.")
+            raise Refused("not_found", "A revision is a number.")
         seen = _seen(request) if "If-Match" in request.headers else None
         await _made(self.configured.restore(int(number), seen, author))
-        return await self.revisions(request)
+        return self._book(Earlier())
 
-    def _author(self, request: web.Request) -> Author:
+    def _book(self, asked: Earlier) -> web.Response:
+        book = self.configured.book
+        kept = [each for each in reversed(book.revisions) if asked.before is None or each.number < asked.before]
+        told, more = page(_revision(each) for each in kept[: asked.limit])
+        following = kept[len(told) - 1].number if more or len(kept) > asked.limit else None
+        document = {"revision": self.configured.revision, "number": book.number, "revisions": told, "next": following}
+        return answer(document, headers={"ETag": f'"{book.number}"'})
+
+    def _author(self, request: web.BaseRequest) -> Author:
         if self.configured.current.edits == "off":
             text = "`edits: off`: this configuration is changed in its file alone."
-            raise Refused(403, "edits_off", text)
+            raise Refused("edits_off", text)
         name = "".join(letter for letter in request.headers.get("X-Operator", "")[:64] if letter.isprintable())
         origin = "page" if request.headers.get("Sec-Fetch-Mode") else "api"
         return Author(self.now(), f"{name or 'operator'} from {request.remote or 'nowhere'}", origin)
 
 
-def _seen(request: web.Request) -> int | None:
+def _resolved(tiers: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Where the primary's requests go."""
+    for tier in tiers:
+        if tier["chain"] is None and tier["tier"] == "primary":
+            return {key: tier[key] for key in ("source", "kind", "model", "url")}
+    return None
+
+
+def _seen(request: web.BaseRequest) -> int | None:
     """The revision that `If-Match` names; None for `*`. Raises Refused."""
     given = request.headers.get("If-Match", "").strip()
     if given == "*":
@@ -195,7 +228,7 @@ def _seen(request: web.Request) -> int | None:
     number = given.removeprefix("W/").strip('"')
     if not (number.isascii() and number.isdigit() and len(number) < 10):
         text = "Say which revision this change is made upon: If-Match with the ETag that a GET gave, or *."
-        raise Refused(412, "revision_outdated", text)
+        raise Refused("revision_outdated", text)
     return int(number)
 
 
@@ -203,10 +236,12 @@ async def _made(change: Any) -> None:
     try:
         await change
     except NotChanged as refused:
-        raise Refused(_STATUS[refused.code], _CODES[refused.code], refused.message) from None
+        raise Refused(_CODES[refused.code], refused.message) from None
 
 
 def _revision(each: Revision) -> dict[str, Any]:
+    told = ({"assistant": c.assistant, "field": c.field, "before": c.before, "after": c.after} for c in each.changes)
+    changes, _ = page(told, _CHANGES)
     return {
         "number": each.number,
         "at": each.at,
@@ -214,7 +249,6 @@ def _revision(each: Revision) -> dict[str, Any]:
         "origin": each.origin,
         "note": each.note,
         "file": each.file,
-        "changes": [
-            {"assistant": c.assistant, "field": c.field, "before": c.before, "after": c.after} for c in each.changes
-        ],
+        "changes": changes,
+        "changes_left_out": len(each.changes) - len(changes),
     }

@@ -10,19 +10,57 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-import orjson
 from aiohttp import web
+from pydantic import BeforeValidator, Field, StrictStr, WithJsonSchema, model_validator
 
-from proxy.admin.calls import refused
+from proxy.admin.api.answering import answer
+from proxy.admin.api.calls import Asked, Refused
 from proxy.breaker.permit import Guard
 from proxy.breaker.state import Act, Operate, Policy
 from proxy.config.fault import Wrong
-from proxy.config.quantities import duration
+from proxy.config.quantities import DURATION, duration
 from proxy.routing.bindings import Bindings
 
 _DAYS = 30 * 86400.0
+
+
+def _act(value: Any) -> Any:
+    if value not in list(Act):
+        raise ValueError(f"`action` is one of {', '.join(Act)}.")
+    return value
+
+
+def _span(value: Any) -> float | None:
+    try:
+        seconds = None if value is None else duration(value)
+    except Wrong:
+        seconds = -1.0
+    if seconds is not None and not 0 < seconds <= _DAYS:
+        raise ValueError("`for` is how long, like 10m or 1h, at most 30 days.")
+    return seconds
+
+
+_SPAN = {"anyOf": [{"type": "string", "pattern": f"^{DURATION}$"}, {"type": "number", "exclusiveMinimum": 0}]}
+
+
+class BreakerOrder(Asked):
+    """What is to be done, and to which binding."""
+
+    source: StrictStr
+    model: StrictStr
+    action: Annotated[Act, BeforeValidator(_act)]
+    assistant: StrictStr | None = None
+    """Leaves the chains of others out."""
+    seconds: Annotated[float | None, BeforeValidator(_span), WithJsonSchema(_SPAN)] = Field(None, alias="for")
+    """How long to isolate, like 10m; left out: until it is released."""
+
+    @model_validator(mode="after")
+    def _for_what(self) -> BreakerOrder:
+        if self.seconds is not None and self.action is not Act.ISOLATE:
+            raise ValueError("`for` goes with isolate alone.")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,33 +72,27 @@ class Hand:
     clock: Callable[[], float]
     """The breakers'."""
 
-    async def act(self, request: web.Request) -> web.StreamResponse:
+    async def act(self, _: web.BaseRequest, asked: BreakerOrder) -> web.StreamResponse:
         """Answer the call."""
-        try:
-            act, seconds, source, model, assistant = _order(await request.read())
-        except web.HTTPRequestEntityTooLarge:
-            return refused(413, "request_too_large", "A call of this API is a few lines.")
-        except ValueError as error:
-            return refused(400, "invalid_request", str(error))
-        guards = list(self._guards(source, model, assistant))
+        guards = list(self._guards(asked.source, asked.model, asked.assistant))
         if not guards:
-            what = f"{source}/{model}" + (f" of {assistant}" if assistant else "")
+            what = f"{asked.source}/{asked.model}" + (f" of {asked.assistant}" if asked.assistant else "")
             text = f"No tier is bound to {what[:200]}: name a source and a model as they are configured."
-            return refused(404, "binding_not_found", text)
-        until = math.inf if seconds is None else self.clock() + seconds
+            raise Refused("binding_not_found", text)
+        until = math.inf if asked.seconds is None else self.clock() + asked.seconds
         rows = {guard.target: guard.policy for guard in guards}
-        if act is Act.RESET:
+        if asked.action is Act.RESET:
             rows |= {guard.credential: guard.policy for guard in guards if guard.credential}
-        done = [await self.operate(row, policy, Operate(act, until)) for row, policy in rows.items()]
+        done = [await self.operate(row, policy, Operate(asked.action, until)) for row, policy in rows.items()]
         if not all(done):
-            return refused(
-                503,
+            raise Refused(
                 "store_away",
                 "The shared store did not take it, so the replicas would not agree: try again once /api/status says "
                 "that it is up.",
             )
-        body = {"action": act.value, "source": source, "model": model, "breakers": len(rows)}
-        return web.Response(body=orjson.dumps(body), content_type="application/json")
+        return answer(
+            {"action": asked.action.value, "source": asked.source, "model": asked.model, "breakers": len(rows)}
+        )
 
     def _guards(self, source: str, model: str, assistant: str | None) -> list[Guard]:
         return [
@@ -72,33 +104,3 @@ class Hand:
             if (tier.binding.source, tier.binding.model) == (source, model)
             for guard in tier.guards.values()
         ]
-
-
-def _order(body: bytes) -> tuple[Act, float | None, str, str, str | None]:
-    try:
-        document: Any = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        document = None
-    if not isinstance(document, dict):
-        raise ValueError('Send a JSON object like {"source": "openai", "model": "gpt-5.4", "action": "reset"}.')
-    if strange := document.keys() - {"source", "model", "assistant", "action", "for"}:
-        name = min(strange)[:80]
-        raise ValueError(f"Unknown field {name!r}: it takes source, model, assistant, action and for.")
-    source, model, assistant = (document.get(key) for key in ("source", "model", "assistant"))
-    if not isinstance(source, str) or not isinstance(model, str) or not isinstance(assistant, str | None):
-        raise ValueError("`source` and `model` are needed, as text; `assistant` is text or left out.")
-    try:
-        act = Act(str(document.get("action")))
-    except ValueError:
-        raise ValueError(f"`action` is one of {', '.join(Act)}.") from None
-    seconds = document.get("for")
-    if seconds is not None:
-        if act is not Act.ISOLATE:
-            raise ValueError("`for` goes with isolate alone.")
-        try:
-            seconds = duration(seconds)
-        except Wrong:
-            seconds = -1.0
-        if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 < seconds <= _DAYS:
-            raise ValueError("`for` is how long, like 10m or 1h, at most 30 days.")
-    return act, seconds, source, model, assistant

@@ -13,6 +13,8 @@ from proxy.breaker.state import View, Word
 from proxy.config import schema
 from proxy.routing.bindings import Bindings, Tier
 
+_NAMED = 100
+"""Tiers that `used_by` names; `uses` counts them all."""
 _Used = tuple[str, str, Tier]
 """An assistant, what its tier is called (embeddings/primary), and the tier."""
 
@@ -38,6 +40,7 @@ def _source(name: str, source: schema.Source, used: list[_Used], look: Callable[
         "enabled": _enabled(used, look),
         "credential": "set" if source.api_key else "none",
         "used_by": _tiers(used),
+        "uses": len(used),
         "models": [_model(model, [each for each in used if each[2].binding.model == model]) for model in models],
     }
 
@@ -55,8 +58,9 @@ def _model(model: str, used: list[_Used]) -> dict[str, Any]:
         "context": next((each.context for each in bound if each.context is not None), None),
         "supports": next((sorted(each.supports) for each in bound if each.supports is not None), None),
         "used_by": _tiers(used),
+        "uses": len(used),
     }
 
 
 def _tiers(used: list[_Used]) -> list[dict[str, str]]:
-    return [{"assistant": assistant, "tier": tier} for assistant, tier, _ in used]
+    return [{"assistant": assistant, "tier": tier} for assistant, tier, _ in used[:_NAMED]]

@@ -17,7 +17,8 @@ import orjson
 from aiohttp import web
 from pydantic import Field
 
-from proxy.admin.calls import Asked, Refused, answer, query
+from proxy.admin.api.answering import PAGE, answer
+from proxy.admin.api.calls import Asked, Refused
 from proxy.breaker.store import StoreError
 from proxy.record.document import document, read
 from proxy.record.journal import BadPlace, Journal, Pages
@@ -68,7 +69,7 @@ class Sought(Asked):
 
 
 def _away(error: StoreError) -> Refused:
-    return Refused(503, "store_away", f"The shared journal went while it was read ({error.word}): try again.")
+    return Refused("store_away", f"The shared journal went while it was read ({error.word}): try again.")
 
 
 def is_decision(line: bytes) -> bool:
@@ -94,46 +95,43 @@ class Decisions:
     journal: Journal
     clock: Callable[[], float] = time.monotonic
 
-    async def search(self, request: web.Request) -> web.StreamResponse:
+    async def search(self, _: web.BaseRequest, sought: Sought) -> web.StreamResponse:
         """`GET /api/decisions`."""
-        sought = query(request, Sought)
         pages, why = await self.journal.reading()
-        found: list[Decision] = []
+        found = _Found()
         place, more = sought.cursor, True
         until = self.clock() + _SEARCH
-        while more and len(found) < sought.limit and self.clock() < until:
+        while more and not found.full(sought) and self.clock() < until:
             try:
                 chunk = await pages.older(place, _CHUNK)
             except BadPlace:
-                raise Refused(400, "invalid_request", "`cursor` is not one that this journal has given.") from None
+                raise Refused("invalid_request", "`cursor` is not one that this journal has given.") from None
             except StoreError as error:
                 raise _away(error) from None
             if chunk.gap:
                 why = why or "cursor_lost"
-            matched, place = await asyncio.to_thread(_matched, chunk.items, sought, sought.limit - len(found), place)
-            found += matched
+            place = await asyncio.to_thread(found.look_through, chunk.items, sought, place)
             more = chunk.more or (bool(chunk.items) and place != chunk.items[-1][0])
         return answer(
             {
-                "decisions": [record(each) for each in found],
+                "decisions": found.records,
                 "next": place if more else None,
                 "complete": why is None,
                 "why": why,
             }
         )
 
-    async def read(self, request: web.Request) -> web.StreamResponse:
+    async def read(self, _: web.BaseRequest, *, id: str) -> web.StreamResponse:
         """`GET /api/decisions/{id}`."""
-        wanted = request.match_info["id"]
         pages, why = await self.journal.reading()
-        found = await self._named(pages, wanted)
+        found = await self._named(pages, id)
         if not found:
             reason = "it is no longer kept, or not yet."
             if not self.journal.status().keep:
                 reason = "nothing is recorded (`decisions.keep` is 0)."
             elif why is not None:
                 reason += " The shared journal is away, so only this replica's own records were read."
-            raise Refused(404, "decision_not_found", f"No record bears the id {wanted[:128]!r}: {reason}")
+            raise Refused("decision_not_found", f"No record bears the id {id[:128]!r}: {reason}")
         first, *others = found
         return answer(record(first) | {"also": [each.request_id for each in others]})
 
@@ -160,18 +158,27 @@ def _decisions(items: Iterable[tuple[str, bytes]], clues: list[bytes]) -> Iterab
         yield place, read(line) if likely else None
 
 
-def _matched(
-    items: Iterable[tuple[str, bytes]], sought: Sought, most: int, place: str | None
-) -> tuple[list[Decision], str | None]:
-    """Those sought, and the last place that was looked at."""
-    found: list[Decision] = []
-    for at, decision in _decisions(items, sought.clues()):
-        place = at
-        if decision is not None and sought.met(decision):
-            found.append(decision)
-            if len(found) == most:
-                break
-    return found, place
+class _Found:
+    """The records of one answer, as they are written."""
+
+    def __init__(self) -> None:
+        self.records: list[orjson.Fragment] = []
+        self._size = 0
+
+    def full(self, sought: Sought) -> bool:
+        return len(self.records) >= sought.limit or self._size >= PAGE
+
+    def look_through(self, items: Iterable[tuple[str, bytes]], sought: Sought, place: str | None) -> str | None:
+        """Take those sought, until it is full; the last place that was looked at."""
+        for at, decision in _decisions(items, sought.clues()):
+            place = at
+            if decision is not None and sought.met(decision):
+                written = orjson.dumps(record(decision))
+                self.records.append(orjson.Fragment(written))
+                self._size += len(written)
+                if self.full(sought):
+                    break
+        return place
 
 
 def _bearing(items: Iterable[tuple[str, bytes]], wanted: str) -> list[Decision]:

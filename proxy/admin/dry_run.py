@@ -13,7 +13,8 @@ from typing import Any
 
 from aiohttp import web
 
-from proxy.admin.calls import Asked, Refused, answer, order
+from proxy.admin.api.answering import answer
+from proxy.admin.api.calls import Asked, Refused
 from proxy.breaker.keeper import Keeper
 from proxy.breaker.permit import Guard, Permit, Verdict
 from proxy.breaker.state import State, View, Word
@@ -47,14 +48,14 @@ _WORDS = (*(word.value for word in Word), _FAILING)
 _LONGEST = 30 * 86400.0
 
 
-class What(Asked):
+class DryRunOrder(Asked):
     """The request to play through, and what to assume."""
 
     endpoint: str = CHAT.name
     """chat_completions, completions, responses or embeddings."""
     stream: bool = False
     needs: frozenset[Ability] = frozenset()
-    """What the request asks of a model beyond text, where bindings declare what they support."""
+    """DryRunOrder the request asks of a model beyond text, where bindings declare what they support."""
     assume: dict[str, str] = {}  # noqa: RUF012  # pydantic copies it for each
     """A tier, `source/model` or `redis` → what to assume of it: `open`, `parked for 60s`, `failing`, `away`."""
 
@@ -106,7 +107,7 @@ class _NoReply:
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """What a dry run is made on."""
+    """DryRunOrder a dry run is made on."""
 
     bindings: Callable[[], Bindings]
     keeper: Keeper
@@ -115,19 +116,18 @@ class DryRun:
     unix: Callable[[float], float]
     """From that clock."""
 
-    async def explain(self, request: web.Request) -> web.StreamResponse:
+    async def explain(self, _: web.BaseRequest, what: DryRunOrder, *, assistant: str) -> web.StreamResponse:
         """Answer the call."""
-        what = await order(request, What)
-        return answer(await self.play(request.match_info["assistant"], what))
+        return answer(await self.play(assistant, what))
 
-    async def play(self, assistant: str, what: What) -> dict[str, Any]:
+    async def play(self, assistant: str, what: DryRunOrder) -> dict[str, Any]:
         """The answer's document. Raises Refused."""
         route = self.bindings().routes.get(assistant)
         if route is None:
-            raise Refused(404, "assistant_not_found", f"No assistant is called {assistant[:80]!r}.")
+            raise Refused("assistant_not_found", f"No assistant is called {assistant[:80]!r}.")
         endpoint = next((each for each in ENDPOINTS if each.name == what.endpoint), None)
         if endpoint is None:
-            raise Refused(400, "invalid_request", f"`endpoint` is one of {', '.join(each.name for each in ENDPOINTS)}.")
+            raise Refused("invalid_request", f"`endpoint` is one of {', '.join(each.name for each in ENDPOINTS)}.")
         told = {
             "assistant": assistant,
             "revision": self.bindings().revision,
@@ -143,7 +143,7 @@ class DryRun:
         return told | await self._walked(route, chain, endpoint, what, assumed)
 
     async def _walked(
-        self, route: Route, chain: Chain, endpoint: Endpoint, what: What, assumed: _Assumed
+        self, route: Route, chain: Chain, endpoint: Endpoint, what: DryRunOrder, assumed: _Assumed
     ) -> dict[str, Any]:
         rehearsal, now, trail = _Rehearsal(self.keeper, assumed), self.clock(), Trail("")
         failing = [tier.binding for tier in chain.tiers if tier.name in assumed.failing]
@@ -181,14 +181,14 @@ class DryRun:
         for what, said in given.items():
             if what in ("redis", "store"):
                 if said != "away":
-                    raise Refused(400, "invalid_request", f"`{what}` can be assumed to be `away`, and nothing else.")
+                    raise Refused("invalid_request", f"`{what}` can be assumed to be `away`, and nothing else.")
                 assumed.away = True
                 continue
             tiers = [tier for tier in chain.tiers if what in (tier.name, _bound(tier))]
             if not tiers:
                 known = ", ".join([name for tier in chain.tiers for name in (tier.name, _bound(tier))])
                 text = f"Nothing of this chain is called {what[:80]!r}: it has {known}, and redis."
-                raise Refused(400, "invalid_request", text)
+                raise Refused("invalid_request", text)
             word, span = _said(said)
             for tier in tiers:
                 if word == _FAILING:
@@ -207,7 +207,7 @@ def _said(said: str) -> tuple[str, float | None]:
         span = -1.0
     if word not in _WORDS or (span is not None and not 0 < span <= _LONGEST):
         text = f"An assumption is one of {', '.join(_WORDS)}, with a time if you like: `parked for 60s`."
-        raise Refused(400, "invalid_request", text)
+        raise Refused("invalid_request", text)
     return word, span
 
 

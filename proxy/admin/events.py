@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 from aiohttp import web
+from pydantic import Field
 
-from proxy.admin.calls import Refused
+from proxy.admin.api.answering import stream
+from proxy.admin.api.calls import Asked, Refused
 from proxy.admin.decisions import is_decision, record
 from proxy.breaker.store import StoreError
 from proxy.record.document import read
@@ -29,25 +31,32 @@ _PATIENCE = 30.0
 """Seconds that a reader may take to take in what was sent."""
 
 
+class Following(Asked):
+    """Where to go on."""
+
+    after: Annotated[str, Field(max_length=200)] | None = None
+    """As `Last-Event-ID`, which counts where both are given."""
+
+
 class Events:
     """The call, and what its readers share."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._readers: dict[asyncio.Event, web.Request] = {}
+        self._readers: dict[asyncio.Event, web.BaseRequest] = {}
         self._looking: asyncio.Task[None] | None = None
 
-    async def stream(self, request: web.Request) -> web.StreamResponse:
+    async def stream(self, request: web.BaseRequest, asked: Following) -> web.StreamResponse:
         """Answer the call; ends when the reader leaves."""
         if len(self._readers) >= _READERS:
-            raise Refused(503, "overloaded", f"{_READERS} readers follow the events of this replica already.")
+            raise Refused("overloaded", f"{_READERS} readers follow the events of this replica already.")
         news = asyncio.Event()
         self._readers[news] = request
         if self._looking is None:
             self._looking = asyncio.create_task(self._look())
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
+        response = stream()
         try:
-            await self._told(request, response, news)
+            await self._told(request, response, request.headers.get("Last-Event-ID") or asked.after, news)
         except ConnectionError:
             # It has left, which is no fault, or takes nothing in: then nothing more is to be waited for either.
             if request.transport is not None:
@@ -59,8 +68,10 @@ class Events:
                 self._looking = None
         return response
 
-    async def _told(self, request: web.Request, response: web.StreamResponse, news: asyncio.Event) -> None:
-        pages, place, gap = await self._start(request.headers.get("Last-Event-ID") or request.query.get("after"))
+    async def _told(
+        self, request: web.BaseRequest, response: web.StreamResponse, after: str | None, news: asyncio.Event
+    ) -> None:
+        pages, place, gap = await self._start(after)
         await response.prepare(request)
         await _write(response, b": following\n\n")
         if gap:
@@ -125,7 +136,7 @@ class Events:
             last = end
 
 
-def _gone(request: web.Request) -> bool:
+def _gone(request: web.BaseRequest) -> bool:
     return request.transport is None or request.transport.is_closing()
 
 

@@ -1,96 +1,110 @@
-"""The operators' listener: metrics, health, status and a hand on the breakers, never on the data plane.
+"""The operators' listener: finds the call that a request is, asks who makes it, answers. Never on the data plane.
 
-1. A scrape is rendered in a thread: with many assistants it takes longer than a request may wait.
+1. What is no call is refused in the same shape as everything else, and so is what is no HTTP.
+2. A body that nobody has read ends its connection: the rest would be taken for the next request.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from urllib.parse import unquote
 
-from aiohttp import web
+import orjson
+from aiohttp import hdrs, web
 
-from proxy.admin.assistants import Assistants
-from proxy.admin.auth import Gate
-from proxy.admin.binding_test import BindingTest
-from proxy.admin.breakers import Hand
-from proxy.admin.calls import answer, done
-from proxy.admin.catalog import catalog
-from proxy.admin.decisions import Decisions
-from proxy.admin.dry_run import DryRun
-from proxy.admin.events import Events
-from proxy.admin.status import Sources, status
-
-
-@dataclass(frozen=True, slots=True)
-class Calls:
-    """What answers the operators' calls."""
-
-    facts: Sources
-    hand: Hand
-    dry_run: DryRun
-    decisions: Decisions
-    events: Events
-    assistants: Assistants
-    binding_test: BindingTest
+from proxy.admin.access.auth import Gate
+from proxy.admin.api import openapi
+from proxy.admin.api.answering import refusal
+from proxy.admin.api.calls import Call, Refused, Text
+from proxy.admin.api.reading import order, query
 
 
 class Operators:
     """What Prometheus and an orchestrator ask for, and what operators do with their token or their session."""
 
-    def __init__(self, exposition: Callable[[], bytes], calls: Calls, gate: Gate) -> None:
-        self._exposition, self._calls, self._gate = exposition, calls, gate
+    def __init__(
+        self, calls: Sequence[Call], gate: Gate, version: str, failed: Callable[[str, Exception], None]
+    ) -> None:
+        """`failed` hears of a fault of our own, with the call that met it."""
+        self.calls = (*calls, openapi.call(lambda: self._described))
+        self._gate, self._version, self._failed = gate, version, failed
+        self._paths: dict[tuple[str, ...], dict[str, Call]] = {}
+        for each in self.calls:
+            self._paths.setdefault(tuple(each.path.split("/")[1:]), {})[each.method] = each
 
-    def routes(self) -> list[web.RouteDef]:
-        of = self._calls
-        calls = [
-            web.get("/api/status", self._status),
-            web.post("/api/breakers", of.hand.act),
-            web.post("/api/assistants/{assistant}/explain", of.dry_run.explain),
-            web.get("/api/decisions", of.decisions.search),
-            web.get("/api/decisions/{id}", of.decisions.read),
-            web.get("/api/events", of.events.stream),
-            web.get("/api/assistants", of.assistants.all),
-            web.get("/api/assistants/{assistant}", of.assistants.one),
-            web.put("/api/assistants/{assistant}", of.assistants.rebind),
-            web.post("/api/assistants/{assistant}/differences", of.assistants.settle),
-            web.get("/api/revisions", of.assistants.revisions),
-            web.post("/api/revisions/{number}/restore", of.assistants.restore),
-            web.post("/api/reload", self._reload),
-            web.post("/api/bindings/test", of.binding_test.test),
-            web.get("/api/catalog", self._catalog),
-            web.delete("/api/session", self._gate.sign_out),
-        ]
-        return [
-            web.get("/metrics", self._metrics),
-            web.get("/healthz", self._healthz),
-            web.get("/readyz", self._readyz),
-            web.post("/api/session", done(self._gate.sign_in)),
-            *(web.route(call.method, call.path, self._gate.guarded(done(call.handler))) for call in calls),
-        ]
+    @cached_property
+    def _described(self) -> bytes:
+        return orjson.dumps(openapi.document(self.calls, self._version))
 
-    async def _reload(self, _: web.Request) -> web.StreamResponse:
-        configured = self._calls.facts.configured
-        result = await configured.reload()
-        told = {"result": result, "revision": configured.revision, "faults": [str(each) for each in configured.faults]}
-        return answer(told, 422 if result == "invalid" else 200)
+    async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request of any path and method."""
+        met = "none"
+        try:
+            call, named = self._find(request)
+            met = f"{call.method} {call.path}"
+            response = await self._answer(request, call, named)
+        except Refused as refused:
+            response = refusal(refused)
+        except ConnectionError:
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever the bug, the operator gets a typed answer and we learn of it
+            self._failed(met, error)
+            if request.writer.output_size > 0:
+                raise ConnectionResetError("an answer was begun already") from None
+            response = refusal(Refused("internal_error", "Homeport itself failed; its log has the fault."))
+        if not request.content.is_eof():
+            response.force_close()
+            if request.content.exception() is not None:
+                # What cannot be read is not waited for either.
+                request.content.feed_eof()
+        return response
 
-    async def _metrics(self, _: web.Request) -> web.Response:
-        text = await asyncio.to_thread(self._exposition)
-        return web.Response(body=text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+    def malformed(self, _: web.BaseRequest, too_large: bool) -> web.Response:
+        """The answer to what is no HTTP."""
+        if too_large:
+            return refusal(Refused("request_headers_too_large", "The request's head is too large."))
+        text = "This is not HTTP as it should be: its bounds are not certain."
+        return refusal(Refused("malformed_request", text))
 
-    async def _healthz(self, _: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
+    async def _answer(self, request: web.BaseRequest, call: Call, named: Mapping[str, str]) -> web.StreamResponse:
+        if not call.free:
+            await self._gate.admit(request)
+        if call.takes is None:
+            return await call.handler(request, **named)
+        asked = query(request, call.takes) if call.method == hdrs.METH_GET else await order(request, call.takes)
+        return await call.handler(request, asked, **named)
 
-    async def _readyz(self, _: web.Request) -> web.Response:
-        if self._calls.facts.draining():
-            return web.Response(status=503, text="draining\n")
-        return web.Response(text="ready\n")
+    def _find(self, request: web.BaseRequest) -> tuple[Call, dict[str, str]]:
+        # Split before it is decoded: a slash within a name is part of the name.
+        segments = [unquote(each) for each in request.rel_url.raw_path.split("/")[1:]]
+        for path, methods in self._paths.items():
+            named = _named(path, segments)
+            if named is None:
+                continue
+            if (call := methods.get(_method(request.method, methods))) is not None:
+                return call, named
+            allowed = ", ".join(sorted(methods))
+            raise Refused("method_not_allowed", f"This path takes {allowed}.", {"Allow": allowed})
+        raise Refused("not_found", "Nothing is served at this path: GET /api/openapi.json lists what there is.")
 
-    async def _status(self, _: web.Request) -> web.Response:
-        return answer(status(self._calls.facts))
 
-    async def _catalog(self, _: web.Request) -> web.Response:
-        test = self._calls.binding_test
-        return answer(catalog(test.config(), test.bindings(), test.look))
+def _named(path: Sequence[str], segments: Sequence[str]) -> dict[str, str] | None:
+    """What the segments are called in the path; None if they are none of its."""
+    if len(path) != len(segments):
+        return None
+    named = {}
+    for part, segment in zip(path, segments, strict=True):
+        if part.startswith("{") and segment:
+            named[part.strip("{}")] = segment
+        elif part != segment:
+            return None
+    return named
+
+
+def _method(method: str, methods: Mapping[str, Call]) -> str:
+    """HEAD asks for a GET without its body, where that has an end."""
+    if method != hdrs.METH_HEAD or hdrs.METH_GET not in methods:
+        return method
+    endless = any(isinstance(each, Text) and each.endless for each in methods[hdrs.METH_GET].gives.values())
+    return method if endless else hdrs.METH_GET

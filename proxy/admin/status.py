@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from proxy.admin.api.answering import page
 from proxy.admin.configuration import Configuration
 from proxy.breaker.linked import LinkStatus
 from proxy.breaker.permit import Guard
@@ -45,6 +46,8 @@ class Sources:
 
 def status(facts: Sources) -> dict[str, Any]:
     """The answer's document."""
+    breakers = list(_breakers(facts))
+    told, _ = page(breakers)
     return {
         "version": facts.version,
         "replica": facts.replica,
@@ -56,7 +59,8 @@ def status(facts: Sources) -> dict[str, Any]:
         "configuration": _configuration(facts.configured),
         "store": _store(facts),
         "journal": _journal(facts.journal()),
-        "breakers": list(_breakers(facts)),
+        "breakers": told,
+        "breakers_left_out": len(breakers) - len(told),
     }
 
 

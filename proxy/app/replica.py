@@ -25,18 +25,20 @@ import orjson
 from aiohttp import web
 
 import proxy
+from proxy.admin.access.auth import Gate
+from proxy.admin.access.sessions import Sessions
 from proxy.admin.assistants import Assistants
-from proxy.admin.auth import Gate
-from proxy.admin.binding_test import BindingTest
 from proxy.admin.breakers import Hand
 from proxy.admin.decisions import Decisions
 from proxy.admin.dry_run import DryRun
 from proxy.admin.events import Events
-from proxy.admin.operators import Calls, Operators
-from proxy.admin.sessions import Sessions
+from proxy.admin.operators import Operators
 from proxy.admin.status import Sources
+from proxy.admin.table import Calls, table
+from proxy.admin.trial.binding_test import BindingTest
 from proxy.app import building
 from proxy.app.configured import Configured, Load
+from proxy.app.server import Server
 from proxy.breaker.keeper import Keeper
 from proxy.breaker.link import Link
 from proxy.breaker.state import Moved
@@ -47,7 +49,6 @@ from proxy.config.state_dir import KeepError, StateDir
 from proxy.edge.exchange import Serving
 from proxy.edge.identity import Identity
 from proxy.edge.openai import Edge, Sinks
-from proxy.edge.server import Server
 from proxy.record import happenings, lag
 from proxy.record.document import kept
 from proxy.record.journal import Journal
@@ -245,10 +246,9 @@ class Replica:
         server = Server(self.edge.serve, self.edge.malformed, handler_cancellation=True, **_HTTP)
         self.data_address = await self._listen(web.ServerRunner(server, shutdown_timeout=1.0), config.listen)
         gate = Gate(self._token, Sessions(time.monotonic, lambda: secrets.token_urlsafe(32)), time.monotonic)
-        application = web.Application(client_max_size=64 * 1024)
-        application.add_routes(Operators(self._metrics.exposition, self._calls(), gate).routes())
-        runner = web.AppRunner(application, shutdown_timeout=1.0, **_HTTP)
-        self.admin_address = await self._listen(runner, config.admin.listen)
+        operators = Operators(table(self._calls(), gate), gate, proxy.__version__, self._log.failed)
+        listener = Server(operators.serve, operators.malformed, **_HTTP)
+        self.admin_address = await self._listen(web.ServerRunner(listener, shutdown_timeout=1.0), config.admin.listen)
 
     def _calls(self) -> Calls:
         keeper, bindings = self._keeper, self._bindings
@@ -276,6 +276,7 @@ class Replica:
             Events(self._journal),
             Assistants(self.configured, bindings, keeper.look, self._metrics.lately, time.time, self._to_unix),
             BindingTest(lambda: self.configured.current, bindings, keeper.look, listings.ask, self._to_unix),
+            self._metrics.exposition,
         )
 
     async def _listen(self, runner: web.BaseRunner, address: Address) -> str:

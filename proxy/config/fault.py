@@ -3,12 +3,20 @@
 1. A text says where the value at fault stands and what was expected. Where it must repeat a value, that stands between
    backticks, so that it can be masked.
 2. Every fault names its remedy.
+3. A key is repeated only if it looks like a word: a slip of the pen (a colon or its space left out) makes a key of the
+   secret beside it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+_WORD = re.compile(r"[A-Za-z]{0,16}[0-9]{0,4}([-_./][A-Za-z]{0,16}[0-9]{0,4})*", re.ASCII)
+_SHORT = 11
+"""Characters of a key that is shown whatever it looks like."""
+_BEGINNING = re.compile(r"[A-Za-z_-]{0,8}", re.ASCII)
 
 Loc = tuple[str | int, ...]
 """Where a value stands in the document: keys and list positions from the top."""
@@ -55,8 +63,15 @@ class Fault:
 
 
 def dotted(loc: Iterable[str | int]) -> str:
-    """A location as people read it."""
-    return ".".join(str(segment) for segment in loc)
+    """A location as people read it; of a key that may hold a secret its beginning."""
+    return ".".join(_shown(str(segment)) for segment in loc)
+
+
+def _shown(key: str) -> str:
+    if len(key) <= _SHORT or _WORD.fullmatch(key):
+        return key
+    beginning = _BEGINNING.match(key)
+    return f"{beginning.group() if beginning else ''}…"
 
 
 def in_order(faults: Iterable[Fault]) -> tuple[Fault, ...]:

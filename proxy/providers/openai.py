@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -139,20 +139,20 @@ def read_usage(usage: object) -> Usage | None:
     )
 
 
-def stream_reader(endpoint: Endpoint) -> StreamReader:
-    """A fresh reader for one streamed answer of `endpoint`."""
+def stream_reader(endpoint: Endpoint, named: Callable[[str], str | None] = str) -> StreamReader:
+    """A fresh reader for one streamed answer of `endpoint`; `named` says what may be told of its model's name."""
     if endpoint == RESPONSES:
-        return ResponsesReader()
+        return ResponsesReader(named)
     if endpoint in (CHAT, COMPLETIONS):
-        return ChoicesReader()
+        return ChoicesReader(named)
     raise ValueError(f"{endpoint.name} has no streamed form")
 
 
 class _Reader:
     """What both readers share: events cut, data parsed, and one verdict asked of the subclass."""
 
-    def __init__(self) -> None:
-        self._splitter = sse.Splitter()
+    def __init__(self, named: Callable[[str], str | None]) -> None:
+        self._splitter, self._named = sse.Splitter(), named
         self.usage: Usage | None = None
         self.model: str | None = None
 
@@ -192,7 +192,7 @@ class _Reader:
         if (usage := answer.get("usage")) is not None:
             self.usage = read_usage(usage) or self.usage
         if self.model is None and isinstance(answer.get("model"), str):
-            self.model = answer["model"]
+            self.model = self._named(answer["model"])
 
 
 def _error_in(document: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -205,8 +205,8 @@ def _error_in(document: Mapping[str, Any]) -> Mapping[str, Any]:
 class ChoicesReader(_Reader):
     """Chat completions and completions: chunks with `choices`, ended by `[DONE]`."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, named: Callable[[str], str | None]) -> None:
+        super().__init__(named)
         self._open: set[int] = set()
         self._finished: set[int] = set()
         self._spoke = False
@@ -255,8 +255,8 @@ _TERMINAL = frozenset({"response.completed", "response.incomplete"})
 class ResponsesReader(_Reader):
     """The Responses API: typed events, ended by response.completed, .incomplete or .failed."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, named: Callable[[str], str | None]) -> None:
+        super().__init__(named)
         self._ended = False
 
     @property

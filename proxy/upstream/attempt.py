@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import orjson
 
@@ -42,6 +43,10 @@ HOLD_BYTES = 1024 * 1024
 """Bytes of an uncommitted answer that are held back; more commits it."""
 _ERROR_READ = 10.0
 """Seconds for the body of an error answer; what has come by then is what it said."""
+_PIECE = 12
+"""Characters of a secret that are one themselves. A shorter one may be a word that says nothing, like a version."""
+_NAME = 128
+"""Characters of an upstream's name for something."""
 _UPSTREAM_IDS = frozenset({"x-request-id", "request-id", "apim-request-id"})
 
 
@@ -59,6 +64,22 @@ class Source:
 
     def __repr__(self) -> str:
         return f"Source({self.base_url})"
+
+    def named(self, said: str) -> str | None:
+        """What it calls something, as far as that may be told: nothing where it repeats a secret that it was sent."""
+        for secret in self._secrets():
+            if said == secret or any(secret[at : at + _PIECE] in said for at in range(len(secret) - _PIECE + 1)):
+                return None
+        return said[:_NAME]
+
+    def _secrets(self) -> Iterator[str]:
+        for _, value in self.headers:
+            yield value.removeprefix("Bearer ")
+        # A forward proxy's own answer looks like the source's.
+        between = urlsplit(self.connecting.proxy or "")
+        for part in (between.username, between.password):
+            if part:
+                yield from {part, unquote(part)}
 
 
 class Upstreams:
@@ -142,9 +163,8 @@ class _Attempt:
         if isinstance(answer, Diagnosis):
             return Failed(answer)
         self._reply = answer
-        self._progress.upstream_id = next(
-            (value for name, value in answer.headers if name.lower() in _UPSTREAM_IDS), None
-        )
+        upstream_id = next((value for name, value in answer.headers if name.lower() in _UPSTREAM_IDS), None)
+        self._progress.upstream_id = source.named(upstream_id) if upstream_id else None
         kind = _content_type(answer.headers)
         if not 200 <= answer.status < 300:
             return await self._rejected(answer)
@@ -238,7 +258,7 @@ class _Attempt:
             body,
             complete=True,
             usage=openai.read_usage(document.get("usage")),
-            model=model if isinstance(model, str) else None,
+            model=self._source.named(model) if isinstance(model, str) else None,
         )
 
     async def _json_for_stream(self, reply: Reply) -> Outcome:
@@ -247,7 +267,7 @@ class _Attempt:
         return Failed(Diagnosis(Cause.SERVER, "not_a_stream")) if isinstance(outcome, Accepted) else outcome
 
     async def _stream(self, reply: Reply) -> Outcome:
-        reader = openai.stream_reader(self._question.endpoint)
+        reader = openai.stream_reader(self._question.endpoint, self._source.named)
 
         def accept(events: Sequence[StreamEvent], *, complete: bool) -> Accepted:
             return Accepted(reply, stream=Stream((*held, *events), reader, self._diagnose), complete=complete)

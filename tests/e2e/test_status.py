@@ -98,7 +98,7 @@ async def test_the_document_of_a_replica_that_shares_nothing(
         told = await operator.status()
         assert set(told) == {
             "version", "replica", "started_at", "uptime_seconds", "draining", "in_flight", "store", "journal",
-            "breakers", "revision", "configuration",
+            "breakers", "breakers_left_out", "revision", "configuration",
         }  # fmt: skip
         assert (told["version"], told["draining"], told["in_flight"]) == (__version__, False, 0)
         assert re.fullmatch(r"[0-9a-f]{10}", told["replica"])

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel
 
 from proxy import cli
-from proxy.admin.findings import What
+from proxy.admin.trial.findings import What
 from proxy.breaker.linked import LinkStatus
 from proxy.breaker.permit import Guard
 from proxy.breaker.redis_scripts import ACL

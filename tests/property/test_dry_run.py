@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.admin.calls import Refused as NotDone
-from proxy.admin.dry_run import DryRun, What
+from proxy.admin.api.calls import Refused as NotDone
+from proxy.admin.dry_run import DryRun, DryRunOrder
 from proxy.breaker import machine
 from proxy.breaker.state import Act, Operate, Policy, Word
 from proxy.breaker.supposed import supposed
@@ -108,7 +108,7 @@ def test_what_is_foreseen_is_what_the_next_request_gets(
             await stage.play(event)
         stage.script = {}
         before = stage.known()
-        foreseen = await stage.dry.play("bot", What(needs=needs))  # type: ignore[arg-type]
+        foreseen = await stage.dry.play("bot", DryRunOrder(needs=needs))  # type: ignore[arg-type]
         assert {target: row for target, row in stage.known().items() if target in before} == before
         end = await stage.ask(needs=needs)
         assert isinstance(end, Served) == (foreseen["would"] == "serve")
@@ -138,7 +138,7 @@ def test_a_supposed_state_says_its_word(word: Word, span: float | None) -> None:
 
 async def _played(assume: dict[str, str]) -> SimpleNamespace:
     stage = _Stage()
-    told = await stage.dry.play("bot", What(assume=assume))
+    told = await stage.dry.play("bot", DryRunOrder(assume=assume))
     verdicts = [step.get("reason") or step["outcome"] for step in told["steps"]]
     return SimpleNamespace(**told, verdicts=verdicts, asked=stage.asked)
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from proxy.admin.binding_test import BindingTest, Order
-from proxy.admin.calls import Refused
+from proxy.admin.api.calls import Refused
 from proxy.admin.catalog import catalog
+from proxy.admin.trial.binding_test import BindingOrder, BindingTest
 from proxy.breaker.permit import Guard
 from proxy.breaker.state import CLOSED, View, Word
 from proxy.config import load
@@ -73,7 +73,7 @@ async def _test(
 
     bindings = bind(config, "r", lambda secret: "d")
     test = BindingTest(lambda: config, lambda: bindings, look, listing, lambda at: at)
-    told = await test.run(Order(source=source, model=model, reach=answer is not None, **more))
+    told = await test.run(BindingOrder(source=source, model=model, reach=answer is not None, **more))
     assert listing.times == (answer is not None)
     assert not [secret for secret in _SECRETS if secret in str(told)]
     assert told["ok"] is all(each["level"] != "error" for each in told["findings"])
@@ -187,7 +187,7 @@ async def test_one_fallback_too_many_is_told() -> None:
     narrow = config.model_copy(update={"limits": config.limits.model_copy(update={"max_fallbacks": 1})})
     bindings, listing = bind(narrow, "r", str), _Asked(Diagnosis(Cause.LOCAL, "x"))
     test = BindingTest(lambda: narrow, lambda: bindings, lambda _: CLOSED, listing, float)
-    told = await test.run(Order(source="far", model="big", assistant="bot"))
+    told = await test.run(BindingOrder(source="far", model="big", assistant="bot"))
     assert "2 fallbacks, and 1 are allowed" in str(_found(told, "chain"))
     assert not told["ok"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from proxy.admin.sessions import LONGEST, MOST, Sessions
+from proxy.admin.access.sessions import LONGEST, MOST, Sessions
 
 
 class _Clock:

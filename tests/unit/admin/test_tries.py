@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.admin.tries import SLOWEST, WAITING_ALL, WAITING_EACH, Tries
+from proxy.admin.access.tries import SLOWEST, WAITING_ALL, WAITING_EACH, Tries
 
 
 def _try(tries: Tries, remote: str, now: float) -> float:

@@ -19,9 +19,10 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from pydantic import SecretStr
 
-from proxy.admin.calls import Asked, Handler, answer, order, refused
-from proxy.admin.sessions import LONGEST, Sessions
-from proxy.admin.tries import SLOWEST, Tries
+from proxy.admin.access.sessions import LONGEST, Sessions
+from proxy.admin.access.tries import SLOWEST, Tries
+from proxy.admin.api.answering import answer
+from proxy.admin.api.calls import Asked, Refused
 
 COOKIE = "homeport-session"
 CSRF = "x-homeport-csrf"
@@ -42,32 +43,24 @@ class Gate:
         self._digest, self._sessions, self._clock = _digest(token), sessions, clock
         self._tries = Tries()
 
-    def guarded(self, handler: Handler) -> Handler:
-        """`handler`, for who may; others get 401, or 403 where only the request's form is at fault."""
+    async def admit(self, request: web.BaseRequest) -> None:
+        """Raises Refused for who may not: 401, or 403 where only the request's form is at fault."""
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and given.strip():
+            if not self._right(given.strip()):
+                raise await self._wrong(request)
+        elif scheme or not self._sessions.known(request.cookies.get(COOKIE, "")):
+            raise _unauthorized()
+        elif request.method not in _SAFE and (request.headers.get(CSRF) != "1" or not _same_origin(request)):
+            text = f"Signed in by a cookie, a change also needs the header `{CSRF}: 1`, from a page of this listener."
+            raise Refused("csrf", text)
 
-        async def check(request: web.Request) -> web.StreamResponse:
-            scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-            if scheme.lower() == "bearer" and given.strip():
-                return await handler(request) if self._right(given.strip()) else await self._wrong(request)
-            if scheme or not self._sessions.known(request.cookies.get(COOKIE, "")):
-                return _unauthorized()
-            if request.method not in _SAFE and (request.headers.get(CSRF) != "1" or not _same_origin(request)):
-                return refused(
-                    403,
-                    "csrf",
-                    f"Signed in by a cookie, a change also needs the header `{CSRF}: 1`, from a page of this listener.",
-                )
-            return await handler(request)
-
-        return check
-
-    async def sign_in(self, request: web.Request) -> web.StreamResponse:
+    async def sign_in(self, request: web.BaseRequest, asked: SignIn) -> web.StreamResponse:
         """`POST /api/session`: a session for the token."""
         if not _same_origin(request):
-            return refused(403, "origin_forbidden", "Sign in from a page of this listener.")
-        asked = await order(request, SignIn)
+            raise Refused("origin_forbidden", "Sign in from a page of this listener.")
         if not self._right(asked.token.get_secret_value()):
-            return await self._wrong(request)
+            raise await self._wrong(request)
         response = answer({"max_age_seconds": LONGEST})
         response.set_cookie(
             COOKIE,
@@ -78,10 +71,9 @@ class Gate:
             samesite="Strict",
             secure=_encrypted(request),
         )
-        response.headers["Cache-Control"] = "no-store"
         return response
 
-    async def sign_out(self, request: web.Request) -> web.StreamResponse:
+    async def sign_out(self, request: web.BaseRequest) -> web.StreamResponse:
         """`DELETE /api/session`: end the cookie's session."""
         self._sessions.close(request.cookies.get(COOKIE, ""))
         response = answer({})
@@ -91,12 +83,13 @@ class Gate:
     def _right(self, given: str) -> bool:
         return hmac.compare_digest(_digest(given), self._digest)
 
-    async def _wrong(self, request: web.Request) -> web.StreamResponse:
+    async def _wrong(self, request: web.BaseRequest) -> Refused:
+        """What a wrong token gets, after the wait that it costs."""
         remote = request.remote or ""
         wait = self._tries.begin(remote, self._clock())
         if wait is None:
             text = "Too many wrong tokens at a time. The right one works at any time."
-            return refused(429, "too_many_tries", text, {"Retry-After": f"{SLOWEST:.0f}"})
+            return Refused("too_many_tries", text, {"Retry-After": f"{SLOWEST:.0f}"})
         try:
             await asyncio.sleep(wait)
         finally:
@@ -104,9 +97,8 @@ class Gate:
         return _unauthorized()
 
 
-def _unauthorized() -> web.Response:
-    return refused(
-        401,
+def _unauthorized() -> Refused:
+    return Refused(
         "unauthorized",
         "This needs the operators' token: send `Authorization: Bearer <admin.token>`. Without one in the "
         "configuration it was printed when Homeport started.",
@@ -119,7 +111,7 @@ def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
-def _same_origin(request: web.Request) -> bool:
+def _same_origin(request: web.BaseRequest) -> bool:
     """No page of another site sent it. What a terminating proxy makes of the scheme is not known here."""
     origin = request.headers.get("Origin")
     if origin is None:
@@ -130,7 +122,7 @@ def _same_origin(request: web.Request) -> bool:
         return False
 
 
-def _encrypted(request: web.Request) -> bool:
+def _encrypted(request: web.BaseRequest) -> bool:
     """The browser speaks https, to this listener or to what stands before it."""
     return (
         request.secure

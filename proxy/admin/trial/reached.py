@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from proxy.admin.findings import Finding, What, error, ok, warning
+from proxy.admin.trial.findings import Finding, What, error, ok, warning
 from proxy.breaker.state import View
 from proxy.providers.listing import Listed
 from proxy.terms import Cause, Diagnosis

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from proxy.admin.findings import Finding, What, error, ok, warning
+from proxy.admin.trial.findings import Finding, What, error, ok, warning
 from proxy.config import checks, schema
 from proxy.config.fault import dotted
 from proxy.config.words import listed

@@ -1,4 +1,4 @@
-"""The caller's HTTP: aiohttp's own server, whose answers to what is no HTTP have the shape of all others.
+"""Both listeners' HTTP: aiohttp's own server, whose answers to what is no HTTP have the shape of all others.
 
 1. A request whose bounds are not certain gets one answer and the end of its connection.
 2. What was sent is repeated neither to the caller nor in the log.

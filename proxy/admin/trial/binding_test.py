@@ -16,10 +16,11 @@ from typing import Annotated, Any
 from aiohttp import web
 from pydantic import Field
 
-from proxy.admin.calls import Asked, Refused, answer, order
-from proxy.admin.findings import Finding, Level, What, error, ok, warning
-from proxy.admin.placing import BadPlace, Placed, chain_findings, place
-from proxy.admin.reached import Reached, reset
+from proxy.admin.api.answering import answer
+from proxy.admin.api.calls import Asked, Refused
+from proxy.admin.trial.findings import Finding, Level, What, error, ok, warning
+from proxy.admin.trial.placing import BadPlace, Placed, chain_findings, place
+from proxy.admin.trial.reached import Reached, reset
 from proxy.breaker.permit import Guard
 from proxy.breaker.state import View, Word
 from proxy.config import schema, words
@@ -34,7 +35,7 @@ _Short = Annotated[str, Field(max_length=256)]
 _CREDENTIALS = ("authorization", "api-key", "x-api-key")
 
 
-class Order(Asked):
+class BindingOrder(Asked):
     """The binding, and where it would stand."""
 
     source: _Short
@@ -69,23 +70,23 @@ class BindingTest:
     unix: Callable[[float], float]
     """From the breakers' clock."""
 
-    async def test(self, request: web.Request) -> web.StreamResponse:
+    async def test(self, _: web.BaseRequest, asked: BindingOrder) -> web.StreamResponse:
         """Answer the call."""
-        return answer(await self.run(await order(request, Order)))
+        return answer(await self.run(asked))
 
-    async def run(self, asked: Order) -> dict[str, Any]:
+    async def run(self, asked: BindingOrder) -> dict[str, Any]:
         """The answer's document. Raises Refused."""
         if asked.assistant is not None and asked.assistant not in self.config().assistants:
-            raise Refused(404, "assistant_not_found", f"No assistant is called {asked.assistant[:80]!r}.")
+            raise Refused("assistant_not_found", f"No assistant is called {asked.assistant[:80]!r}.")
         if asked.tier is not None and asked.assistant is None:
-            raise Refused(400, "invalid_request", "`tier` goes with `assistant`.")
+            raise Refused("invalid_request", "`tier` goes with `assistant`.")
         source = self.config().sources.get(asked.source)
         if source is None:
             return _document(asked, None, [self._no_source(asked.source)])
         try:
             placed = place(self.config(), asked.assistant, asked.tier, asked.source, asked.model)
         except BadPlace as bad:
-            raise Refused(400, "invalid_request", str(bad)) from None
+            raise Refused("invalid_request", str(bad)) from None
         reached = None
         if asked.reach:
             reached = Reached(await self.listing(asked.source, source.kind), asked.source, asked.model)
@@ -115,7 +116,7 @@ class BindingTest:
         )
         return error(What.SOURCE, f"`{name[:80]}` does not stand under `sources`.", remedy)
 
-    def _guarded(self, asked: Order) -> Iterator[_Guarded]:
+    def _guarded(self, asked: BindingOrder) -> Iterator[_Guarded]:
         """Those of the tiers bound so: the assistant's, or everybody's where it has none of its own."""
         everybody = [
             each
@@ -127,7 +128,7 @@ class BindingTest:
             for endpoint, guard in tier.guards.items():
                 yield _Guarded(name, label, endpoint, self.look(guard))
 
-    def _enabled(self, asked: Order, guarded: list[_Guarded]) -> Finding:
+    def _enabled(self, asked: BindingOrder, guarded: list[_Guarded]) -> Finding:
         if isolated := [each for each in guarded if each.seen.word is Word.ISOLATED]:
             until = isolated[0].seen.until
             when = "until it is released" if until is None else f"until {clock(self.unix(until))} UTC"
@@ -135,7 +136,7 @@ class BindingTest:
             return warning(What.ENABLED, said, shlex.join(("homeport", "release", asked.source, asked.model)))
         return ok(What.ENABLED, "No operator keeps requests off it.")
 
-    def _model(self, asked: Order, reached: Reached | None) -> Finding:
+    def _model(self, asked: BindingOrder, reached: Reached | None) -> Finding:
         try:
             words.model(asked.model)
         except Wrong as wrong:
@@ -181,7 +182,7 @@ class BindingTest:
 
 
 def _document(
-    asked: Order,
+    asked: BindingOrder,
     resolves: dict[str, Any] | None,
     found: list[Finding],
     guarded: list[_Guarded] | None = None,
