@@ -152,7 +152,7 @@ def test_killed_at_any_moment_the_book_is_one_that_was_kept(tmp_path: Path) -> N
     """Thirty times at random; and no more of an unfinished write is left than one start sweeps away."""
     _keep(tmp_path, primaries(1))
     kept = {encoded(primaries(count)) for count in range(1, 40)}
-    chance = random.Random(5)
+    chance, book = random.Random(5), tmp_path / "revisions.json"
     host = subprocess.Popen(
         [sys.executable, "-c", _WRITERS, tmp_path], cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -163,11 +163,15 @@ def test_killed_at_any_moment_the_book_is_one_that_was_kept(tmp_path: Path) -> N
         for _ in range(30):
             host.stdin.write("go\n")
             host.stdin.flush()
-            writer = int(host.stdout.readline())
+            before, writer = book.stat().st_ino, int(host.stdout.readline())
+            deadline = time.monotonic() + _PATIENCE
+            while book.stat().st_ino == before:
+                assert time.monotonic() < deadline
+                time.sleep(0.001)
             time.sleep(chance.uniform(0, 0.04))
             os.kill(writer, signal.SIGKILL)
             assert host.stdout.readline() == "dead\n"
-            text = (tmp_path / "revisions.json").read_bytes()
+            text = book.read_bytes()
             assert text in kept
             seen.add(text)
             unfinished += len(list(tmp_path.iterdir())) - 1
@@ -177,5 +181,5 @@ def test_killed_at_any_moment_the_book_is_one_that_was_kept(tmp_path: Path) -> N
         host.stdin.close()
         host.stdout.close()
         assert host.wait(_PATIENCE) == 0
-    assert len(seen) > 5
-    assert unfinished > 5
+    assert len(seen) > 2
+    assert unfinished > 0
