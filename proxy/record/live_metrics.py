@@ -125,7 +125,7 @@ class Live:
             # One tier has a breaker per endpoint; the worst of them is the tier's.
             view = max((look(guard) for guard in tier.guards.values()), key=severity)
             for each in Word:
-                yield f"{self._state.start(name, label, each.value)}{1 if each is view.word else 0}\n"
+                yield f"{self._state.start(name, label, each.value)}{'1.0' if each is view.word else '0.0'}\n"
             target = (tier.binding.source, tier.binding.model)
             known = targets.get(target)
             targets[target] = view if known is None else max(known, view, key=severity)

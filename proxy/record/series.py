@@ -60,7 +60,9 @@ class Family:
     """A name with its meaning and its labels."""
 
     def __init__(self, kind: str, name: str, text: str, labels: Sequence[str] = ()) -> None:
-        self.name, self._labels = name, labels
+        self.name = name
+        # By name, as the official client has them: who compares texts finds the same.
+        self._labels = sorted(zip(labels, range(len(labels)), strict=True))
         self.head = f"# HELP {name} {_escaped(text)}\n# TYPE {name} {kind}\n"
         self._starts: dict[tuple[str, ...], str] = {}
 
@@ -74,7 +76,9 @@ class Family:
 
     def written(self, values: Sequence[str]) -> str:
         """Labels with their values, without the braces."""
-        return ",".join(f'{name}="{_quoted(value)}"' for name, value in zip(self._labels, values, strict=True))
+        if len(values) != len(self._labels):
+            raise ValueError(f"{self.name} has {len(self._labels)} labels")
+        return ",".join(f'{name}="{_quoted(values[place])}"' for name, place in self._labels)
 
 
 class Values(Family):

@@ -26,7 +26,7 @@ def _moves(*steps: Step) -> list[str]:
 def test_a_move_is_to_the_next_tier() -> None:
     """From the tier that was left to the one after it, with the reason."""
     assert _moves(OPEN, SERVED) == [
-        'homeport_fallbacks_total{assistant="bot",from_tier="primary",to_tier="fallback-1",reason="open"} 1.0'
+        'homeport_fallbacks_total{assistant="bot",from_tier="primary",reason="open",to_tier="fallback-1"} 1.0'
     ]
 
 
