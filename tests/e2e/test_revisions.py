@@ -325,21 +325,30 @@ async def test_edits_survive_a_kill(tmp_path: Path, first: Simulator, second: Si
     assert [each["number"] for each in book["revisions"]] == [1, 2, 3]
 
 
-async def test_a_full_disk_refuses_the_change_and_serving_goes_on(intent: Intent, tmp_path: Path) -> None:
-    """What was in force is, on the disk too; a file that is read meanwhile counts; with room, changes go on."""
-    await intent.bind("second/kept")
+async def test_a_full_disk_refuses_the_change_and_serving_goes_on(
+    tmp_path: Path, first: Simulator, second: Simulator
+) -> None:
+    """What was in force is, on the disk too; a file that is read meanwhile counts; with room, changes go on, and that
+    file has a revision of its own."""
+    config = settings(first, second)
     book = tmp_path / "homeport-state" / "revisions.json"
-    before, pid = book.read_bytes(), intent.replica.process.pid
-    limits = resource.prlimit(pid, resource.RLIMIT_FSIZE, (200, resource.RLIM_INFINITY))
-    for told in (await intent.bind("first/lost"), await intent.restore(1)):
-        assert (told.status, told.code) == (507, "not_kept")
-        assert "make room there" in told.message
-    assert await intent.served() == "second/kept"
-    assert book.read_bytes() == before
-    assert [path.name for path in book.parent.iterdir()] == ["revisions.json"]
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
-    assert (await intent.bind("second/room")).status == 200
-    assert await intent.served() == "second/room"
+    async with intending(tmp_path, config) as intent:
+        await intent.bind("second/kept")
+        before, pid = book.read_bytes(), intent.replica.process.pid
+        limits = resource.prlimit(pid, resource.RLIMIT_FSIZE, (200, resource.RLIM_INFINITY))
+        for told in (await intent.bind("first/lost"), await intent.restore(1)):
+            assert (told.status, told.code) == (507, "not_kept")
+            assert "make room there" in told.message
+        assert await intent.served() == "second/kept"
+        intent.write(**config | {"assistants": {"bot": chain("first/big"), "new": chain("second/new")}})
+        assert (await intent.reload()).document["result"] == "ok"
+        assert await intent.served("new") == "second/new"
+        assert book.read_bytes() == before
+        assert os.listdir(book.parent) == ["revisions.json"]
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
+        assert (await intent.bind("second/room")).status == 200
+        assert await intent.served() == "second/room"
+        assert [each["origin"] for each in await intent.revisions()] == ["api", "file", "api", "file"]
 
 
 @pytest.mark.parametrize("book", [b"{ not json", b"", b'{"revisions": [{"number": 1}]}'])
