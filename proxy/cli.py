@@ -20,7 +20,7 @@ from urllib.parse import quote, urlencode
 import orjson
 
 import proxy
-from proxy.config import cligate_file, load, migrated_file, migrations, schema, starter
+from proxy.config import cligate_file, load, migrated_file, migrations, schema, starter, watch
 
 _FILE = Path("homeport.yaml")
 
@@ -155,10 +155,11 @@ def _complain(*lines: object) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    file = options.config or (_FILE if _FILE.exists() else None)
+    watched = None if file is None else (file, watch.mark(file))
     overridden = _loaded(options)
     if isinstance(overridden, tuple):
         return _complain(*overridden)
-    file = options.config or (_FILE if _FILE.exists() else None)
     # The server's packages take most of a second to import, and every other command can do without them.
     import uvloop
 
@@ -168,7 +169,7 @@ def _serve(options: argparse.Namespace) -> int:
     log = to_stderr(time.time)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(app.serve(overridden, log, _say, lambda: _loaded(options), file))
+            runner.run(app.serve(overridden, log, _say, lambda: _loaded(options), watched))
     except app.CannotStart as error:
         log.close()
         sys.stderr.write(f"homeport: {error}\n")

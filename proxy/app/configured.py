@@ -306,6 +306,8 @@ class Configured:
                             await self._serve(self.file, book, laid)
             except (StoreError, NotChanged):
                 continue
+            except Exception as error:  # noqa: BLE001  # whatever went wrong, the next look may find it mended
+                self._tell("follow_failed", error=type(error).__name__)
 
     async def _catch_up(self) -> None:
         """Serve what the fleet's book says. Raises NotChanged."""

@@ -93,6 +93,8 @@ class Replica:
         self.configured = Configured(config, load, state_dir, book, time.time)
         self._keeper = Keeper(time.monotonic, lambda: secrets.token_hex(8), random.random, self._moved, self._link)
         self._upstreams = Upstreams(building.sources(config))
+        self._retiring: list[Upstreams] = []
+        """Those of former configurations, by which requests in flight still go."""
         bindings = bind(config, self.configured.revision, building.identify)
         self._targets = targets(bindings)
         asking: Counter[str] = Counter()
@@ -165,8 +167,10 @@ class Replica:
         self._spawn(self._retire(former, upstreams))
 
     async def _retire(self, former: Serving, upstreams: Upstreams) -> None:
+        self._retiring.append(upstreams)
         while self.edge.uses(former):  # noqa: ASYNC110  # what it waits for costs requests nothing this way
             await asyncio.sleep(_RETIRE)
+        self._retiring.remove(upstreams)
         await upstreams.close()
 
     def event(self, what: str, **facts: Any) -> None:
@@ -324,7 +328,8 @@ class Replica:
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
-        await self._upstreams.close()
+        for upstreams in (*self._retiring, self._upstreams):
+            await upstreams.close()
         await self._journal.close()
         await self.configured.close()
         if self._link is not None:

@@ -11,18 +11,22 @@ from pathlib import Path
 from proxy.app.configured import Load
 from proxy.app.replica import Replica
 from proxy.config import load, schema
-from proxy.config.watch import changed
+from proxy.config.watch import Mark, changed
 from proxy.demo import tour
 from proxy.record.log import Log
 
 
 async def serve(
-    config: schema.Config, log: Log, announce: Callable[[str], None], read: Load | None, file: Path | None
+    config: schema.Config,
+    log: Log,
+    announce: Callable[[str], None],
+    read: Load | None,
+    file: tuple[Path, Mark] | None,
 ) -> None:
     """Run one replica until SIGTERM or SIGINT, then drain it. A second signal ends the drain.
 
-    SIGHUP, and a change of `file`, make it `read` its configuration again. `announce` says what only who started it may
-    read: a token that was made up.
+    SIGHUP, and a change of `file` since it was what it says, make it `read` its configuration again. `announce` says
+    what only who started it may read: a token that was made up.
     """
     replica = Replica(config, log, read)
     term, again, look = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -30,7 +34,7 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: (again if term.is_set() else term).set())
     loop.add_signal_handler(signal.SIGHUP, look.set)
-    reloading = loop.create_task(_reload(replica, look, file))
+    reloading = loop.create_task(_reload(replica, look, file, log))
     try:
         await replica.start()
         if replica.made_up_token is not None:
@@ -44,14 +48,17 @@ async def serve(
                 await replica.close()
 
 
-async def _reload(replica: Replica, look: asyncio.Event, file: Path | None) -> None:
+async def _reload(replica: Replica, look: asyncio.Event, file: tuple[Path, Mark] | None, log: Log) -> None:
     await replica.started.wait()
-    watching = asyncio.create_task(changed(file, look.set)) if file is not None else None
+    watching = asyncio.create_task(changed(*file, look.set)) if file is not None else None
     try:
         while True:
             await look.wait()
             look.clear()
-            await replica.configured.reload()
+            try:
+                await replica.configured.reload()
+            except Exception as error:  # noqa: BLE001  # whatever went wrong, the next change is looked at again
+                log.failed("reload", error)
     finally:
         if watching is not None:
             watching.cancel()

@@ -15,10 +15,12 @@ from pathlib import Path
 LOOK = 0.5
 """Seconds."""
 
-_Mark = tuple[int, int, int] | None
+Mark = tuple[int, int, int] | None
+"""What tells one content of a file from another; None where there is no file."""
 
 
-def _mark(file: Path) -> _Mark:
+def mark(file: Path) -> Mark:
+    """What the file is now. Taken before it is read, so that a change while it is read is noticed."""
     try:
         found = os.stat(file)
     except OSError:
@@ -26,13 +28,12 @@ def _mark(file: Path) -> _Mark:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-async def changed(file: Path, tell: Callable[[], None]) -> None:
-    """Call `tell` after every change, until cancelled."""
-    told = _mark(file)
+async def changed(file: Path, told: Mark, tell: Callable[[], None]) -> None:
+    """Call `tell` after every change since `told`, until cancelled."""
     before = told
     while True:
         await asyncio.sleep(LOOK)
-        now = _mark(file)
+        now = mark(file)
         if now == before and now != told and now is not None:
             told = now
             tell()

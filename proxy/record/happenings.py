@@ -1,4 +1,4 @@
-"""What is kept beside decisions, as documents: breakers' transitions, the store's coming and going, configurations.
+"""What is kept beside decisions, as documents: breakers' transitions, the store's coming and going.
 
 1. Only words from configuration and from closed lists. Times are Unix seconds.
 """
@@ -33,8 +33,3 @@ def breaker(target: Target, move: Moved, unix: Callable[[float], float]) -> dict
 def store(*, up: bool, why: str) -> dict[str, Any]:
     """The shared store came or went, as one replica sees it."""
     return {"event": "store", "up": up, "why": why or None}
-
-
-def configured(revision: str) -> dict[str, Any]:
-    """A replica serves another configuration from now on."""
-    return {"event": "config", "revision": revision}

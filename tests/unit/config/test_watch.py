@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.watch import LOOK, changed
+from proxy.config.watch import LOOK, changed, mark
 from tests.property import virtual
 
 _Steps = Callable[[Callable[[float], Awaitable[int]]], Awaitable[None]]
@@ -30,7 +30,7 @@ def _watch(file: Path, steps: _Steps) -> None:
             await asyncio.sleep(looks * LOOK)
             return told - before
 
-        watching = asyncio.ensure_future(changed(file, tell))
+        watching = asyncio.ensure_future(changed(file, mark(file), tell))
         await after(1.5)
         await steps(after)
         watching.cancel()
