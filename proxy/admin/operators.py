@@ -55,9 +55,6 @@ class Operators:
             response = refusal(Refused("internal_error", "Homeport itself failed; its log has the fault."))
         if not request.content.is_eof():
             response.force_close()
-            if request.content.exception() is not None:
-                # What cannot be read is not waited for either.
-                request.content.feed_eof()
         return response
 
     def malformed(self, _: web.BaseRequest, too_large: bool) -> web.Response:

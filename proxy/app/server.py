@@ -25,7 +25,15 @@ class Server(web.Server):
         self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], malformed: Malformed, **settings: Any
     ) -> None:
         """`settings` are aiohttp's."""
-        super().__init__(handler, **settings)
+
+        async def serve(request: web.BaseRequest) -> web.StreamResponse:
+            response = await handler(request)
+            if request.content.exception() is not None:
+                # The rest of a body that cannot be read is not waited for.
+                request.content.feed_eof()
+            return response
+
+        super().__init__(serve, **settings)
         self._malformed, self._settings = malformed, settings
 
     def __call__(self) -> RequestHandler:

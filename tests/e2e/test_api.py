@@ -281,6 +281,8 @@ _WRONG: dict[str, tuple[int, str, bytes]] = {
         _head("PUT /api/assistants/bot HTTP/1.1", _AUTH, "If-Match: *", f"Content-Length: {len(_DEEP)}") + _DEEP,
     ),
     "a depth": (400, "invalid_request", _head(_POST, _AUTH, "Content-Length: 9000") + b"[" * 9000),
+    "another scheme": (401, "unauthorized", _head("GET /api/status HTTP/1.1", f"Authorization: Basic {_CANARY}")),
+    "a token that is none": (401, "unauthorized", _head("GET /api/status HTTP/1.1", "Authorization: Bearer  ")),
     "no token": (401, "unauthorized", _head(f"GET /api/decisions/{_CANARY} HTTP/1.1")),
     "a token that is no UTF-8": (401, "unauthorized", _head("GET /api/status HTTP/1.1", "Authorization: Bearer \xff")),
     "a cookie that is none": (401, "unauthorized", _head("GET /api/status HTTP/1.1", f"Cookie: {_COOKIE}{_CANARY}")),
@@ -328,6 +330,31 @@ async def test_a_get_has_its_head(operator: Operated) -> None:
         for path, status in (("/healthz", 200), ("/api/status", 200), ("/api/events", 405), ("/api/none", 404)):
             async with session.head(operator.replica.admin + path) as answer:
                 assert (answer.status, await answer.read()) == (status, b"")
+
+
+async def test_events_are_as_described(operator: Operated, first: Simulator) -> None:
+    """Each kind of event is a document of its own shape, under an id to go on from."""
+    shapes = {"decision": "DecisionRecord", "breaker": "BreakerEvent", "config": "ConfigEvent"}
+    headers = {"Authorization": f"Bearer {_TOKEN}"}
+    async with aiohttp.ClientSession(headers=headers) as session, asyncio.timeout(20):
+        caller = await _caller(operator, session)
+        async with session.get(f"{operator.replica.admin}/api/events") as answer:
+            assert await answer.content.readline() == b": following\n"
+            first.queue += [moods.status(503)] * 3
+            for _ in range(3):
+                await ask(operator.replica, "bot")
+            await caller.call("PUT", "/api/assistants/{assistant}", {"primary": None}, names="bot", If_Match="*")
+            kinds: set[str] = set()
+            while kinds != set(shapes):
+                fields: dict[str, str] = {}
+                while (line := (await answer.content.readline()).decode().rstrip()) or not fields:
+                    name, _, value = line.partition(": ")
+                    fields[name] = value
+                if "event" in fields:
+                    assert fields["id"].startswith("ring-")
+                    shape = {"$ref": f"#/components/schemas/{shapes[fields['event']]}"}
+                    caller.described.validator(shape).validate(orjson.loads(fields["data"]))
+                    kinds.add(fields["event"])
 
 
 async def _first_of(session: aiohttp.ClientSession, url: str) -> list[bytes]:
