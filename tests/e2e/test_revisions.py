@@ -125,7 +125,7 @@ _NO_CHANGES: tuple[tuple[str, str, object, tuple[int, str]], ...] = (
     ("PUT", "/api/assistants/bot", b'{"primary": "\xff"}', (400, "invalid_request")),
     ("PUT", "/api/assistants/bot", b"[" * 70_000, (413, "request_too_large")),
     ("PUT", "/api/assistants/bot", b"[" * 20_000, (400, "invalid_request")),
-    ("PUT", "/api/assistants/bot", b'{"fallbacks":' + b"[" * 900 + b"]" * 900 + b"}", (422, "configuration_invalid")),
+    ("PUT", "/api/assistants/bot", b'{"fallbacks":' + b"[" * 900 + b"]" * 900 + b"}", (400, "invalid_request")),
     ("PUT", "/api/assistants/nobody", {"primary": None}, (404, "assistant_not_found")),
     ("GET", "/api/assistants/nobody", None, (404, "assistant_not_found")),
     (
