@@ -33,7 +33,8 @@ test: lint
 	@.ci/need haproxy haproxy
 	@.ci/need kubectl kubernetes-client
 	@.ci/need systemd-analyze systemd
-	$(BIN)/pytest
+	@# Files side by side: most of what they do is wait. Within a file tests share servers and go one by one.
+	$(BIN)/pytest -n 3 --dist loadfile
 
 test-long: setup
 	@.ci/need redis-server redis-server
