@@ -35,7 +35,7 @@ async def second() -> AsyncIterator[Simulator]:
 
 async def test_a_long_storm_of_calls(tmp_path: Path, first: Simulator, second: Simulator) -> None:
     """Described answers alone; what was refused changed nothing, what was not is kept."""
-    described = await weather(tmp_path, Storm(seed=11, examples=80, moves=400), first, second)
+    described = await weather(tmp_path, Storm(seed=11, examples=60, moves=300), first, second)
     for status, code in (
         (200, ""),
         (400, "invalid_request"),
