@@ -35,6 +35,7 @@ class Unit(StrEnum):
     BYTES = "bytes"
     BYTES_PER_SECOND = "Bps"
     TOKENS_PER_SECOND = "tokens/s"
+    RECORDS_PER_SECOND = "records/s"
     SINCE = "dateTimeFromNow"
     STATE = "none"
 
@@ -285,7 +286,7 @@ def _states(panel: States) -> statetimeline.Panel:
 
 
 def _table(panel: Table) -> table.Panel:
-    hidden = {"Time": True, "job": True, "instance": True, "__name__": True}
+    hidden = {"Time": True, "job": True, "__name__": True}
     if not panel.value:
         hidden["Value"] = True
     options = {"excludeByName": hidden, "renameByName": {"Value": panel.value} if panel.value else {}}

@@ -116,6 +116,78 @@ BOARD = Board(
             ],
         ),
         Row(
+            "Records and configuration",
+            [
+                Number(
+                    "Different revisions",
+                    "Configurations that replicas serve at this moment. A change is everywhere within two seconds; "
+                    "more than one for longer than a rollout means that the replicas' files are not the same.",
+                    Unit.COUNT,
+                    Query(f"count(count by (revision) (homeport_config_revision_info{{{_I}}}))"),
+                    bad=2,
+                    width=8,
+                ),
+                Number(
+                    "Files not in force",
+                    "Replicas whose file, as last read, has faults: they serve what they served before.",
+                    Unit.COUNT,
+                    Query(f"count(homeport_config_last_reload_success{{{_I}}} == 0) or vector(0)"),
+                    bad=1,
+                    width=8,
+                ),
+                Number(
+                    "Edits against the file",
+                    "Fields that an operator has edited and of which the file says otherwise. The edits hold until "
+                    "somebody settles it.",
+                    Unit.COUNT,
+                    Query(f"max(homeport_config_differences{{{_I}}})"),
+                    warn=1,
+                    width=8,
+                ),
+                Table(
+                    "Revisions",
+                    "What each replica serves. Behind the dot stands the fingerprint of what is in force; where it is "
+                    "not how the file's begins, an operator has edited something.",
+                    Unit.COUNT,
+                    Query(f"max by (instance, revision, file) (homeport_config_revision_info{{{_I}}})"),
+                    "",
+                ),
+                Table(
+                    "File last read",
+                    "When each replica last read its file again, whatever came of it. One that is missing never did "
+                    "since it started.",
+                    Unit.SINCE,
+                    Query(f"max by (instance) (homeport_config_last_reload_timestamp_seconds{{{_I}}} > 0) * 1000"),
+                    "last read",
+                ),
+                Lines(
+                    "Readings of the file",
+                    "Of all replicas, by what came of them. `invalid`: what was in force stayed in force.",
+                    Unit.COUNT,
+                    [
+                        Query(
+                            f"sum by (result) (increase(homeport_config_reloads_total{{{_I}}}[$__rate_interval]))",
+                            "{{result}}",
+                        )
+                    ],
+                ),
+                Lines(
+                    "Records dropped",
+                    "By reason. `too_large` is kept nowhere; all others in the replica that made them, where the "
+                    "fleet does not find them.",
+                    Unit.RECORDS_PER_SECOND,
+                    [Query(rate(f"homeport_decisions_dropped_total{{{_I}}}", "reason"), "{{reason}}")],
+                ),
+                Lines(
+                    "Records that wait",
+                    "For the shared journal, by replica. A few are on their way at any time; growing ones are dropped "
+                    "in the end.",
+                    Unit.COUNT,
+                    [Query(f"max by (instance) (homeport_decisions_pending{{{_I}}})", "{{instance}}")],
+                ),
+            ],
+        ),
+        Row(
             "Saturation",
             [
                 Lines(

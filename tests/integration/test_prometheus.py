@@ -33,6 +33,7 @@ _NEVER_WELL = {
     "platform/Operations that failed/A",
     "platform/Propagation/A",
     "platform/Propagation/B",
+    "platform/File last read/A",
     "sources/Breaker transitions/A",
     "sources/Probes/A",
     "sources/Asked again at/A",

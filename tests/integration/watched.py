@@ -32,6 +32,8 @@ PACE = 10.0
 """Requests a second of each kind (JSON, streams) and of each assistant."""
 IN_FLIGHT, CONNECTIONS = 30, 20
 """limits.in_flight, and max_connections of `first`."""
+KEEP = 100
+"""decisions.keep: few enough for the records of some seconds to be too many."""
 _KEY = "the-key-of-a-caller"
 _TOKEN = "the-operators-token-of-a-test"
 _SAMPLES = 8
@@ -41,8 +43,17 @@ _SAMPLES = 8
 class Watched:
     """All of it, running."""
 
-    def __init__(self, fleet: Fleet, wire: Wire, prometheus: PrometheusServer, session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        files: Sequence[Path],
+        wire: Wire,
+        prometheus: PrometheusServer,
+        session: aiohttp.ClientSession,
+    ) -> None:
         self.fleet, self.wire, self.prometheus = fleet, wire, prometheus
+        self.files = files
+        """The replicas' configurations, in no order."""
         self.first, self.second = fleet.first, fleet.second
         self.usage = True
         """Whether callers of streams ask what they cost."""
@@ -70,10 +81,13 @@ class Watched:
 
     async def operate(self, action: str, source: str, model: str) -> None:
         """As `homeport isolate`, `release`, `reset`."""
-        headers = {"Authorization": f"Bearer {_TOKEN}"}
-        order = {"action": action, "source": source, "model": model}
-        url = f"{self.replicas[0].admin}/api/breakers"
-        async with self._session.post(url, json=order, headers=headers) as response:
+        await self.call("POST", "/api/breakers", {"action": action, "source": source, "model": model})
+
+    async def call(self, method: str, path: str, body: dict[str, Any]) -> None:
+        """One call of the operators' API, upon whichever revision is the newest."""
+        headers = {"Authorization": f"Bearer {_TOKEN}", "If-Match": "*"}
+        url = self.replicas[0].admin + path
+        async with self._session.request(method, url, json=body, headers=headers) as response:
             assert response.status == 200, await response.text()
 
     async def keep_asking(self) -> None:
@@ -146,8 +160,16 @@ _NEW = 0.1
 """Requests a second of a kind that was not seen before."""
 _NOISE = {"s": 0.15, "percentunit": 0.12, "reqps": 2.0, "tokens/s": 60.0, "Bps": 20_000.0, "bytes": 100e6, "none": 0.5}
 """How far a figure moves by itself, beyond what the baseline has seen, by its unit; of counts below."""
-_COUNTS = {"In flight": 8.0, "In flight by replica": 6.0, "Connections": 12.0, "Series": 300.0}
+_COUNTS = {
+    "In flight": 8.0,
+    "In flight by replica": 6.0,
+    "Connections": 12.0,
+    "Series": 300.0,
+    "Records that wait": KEEP * 0.3,
+}
 _UNSTEADY = {"platform/Age of the last poll/A": 2.0}
+_OFTEN_ZERO = {"platform/Records that wait/A"}
+"""What is zero or not by the moment of the scrape, and gone only when it is not told at all."""
 
 
 @dataclass(slots=True)
@@ -173,7 +195,8 @@ class Baseline:
         unit = UNITS.get(name, "none")
         noise = _COUNTS.get(title, 0.5) if unit == "short" else _UNSTEADY.get(name, _NOISE.get(unit, 0.0))
         seen = self.ranges[name]
-        if gone := {labels for labels in self.always[name] if not result.get(labels)}:
+        here = {labels for labels, value in result.items() if value or name in _OFTEN_ZERO}
+        if gone := self.always[name] - here:
             return f"{_say(gone)} is gone"
         for labels, value in result.items():
             if unit == "dateTimeFromNow":
@@ -233,6 +256,7 @@ async def watched(
         "admin": {"listen": "127.0.0.1:0", "token": _TOKEN},
         "clients": [{"id": "web", "key_sha256": hashlib.sha256(_KEY.encode()).hexdigest()}],
         "limits": {"in_flight": IN_FLIGHT},
+        "decisions": {"keep": KEEP},
     }
     async with contextlib.AsyncExitStack() as stack:
         first = await stack.enter_async_context(Simulator("first"))
@@ -250,7 +274,8 @@ async def watched(
             timeout=aiohttp.ClientTimeout(total=30), connector=aiohttp.TCPConnector(limit=0)
         )
         stack.push_async_callback(session.close)
-        made = Watched(fleet, wire, prometheus, session)
+        files = [folder / f"replica-{number}" / "homeport.yaml" for number in range(len(namespaces))]
+        made = Watched(fleet, files, wire, prometheus, session)
         asking = asyncio.create_task(made.keep_asking())
 
         async def stop() -> None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from proxy.demo import moods
 from proxy.demo.moods import Mood
 from tests.integration.prometheus_server import Result
-from tests.integration.watched import CONNECTIONS, IN_FLIGHT, PACE, Watched, labelled, matching
+from tests.integration.watched import CONNECTIONS, IN_FLIGHT, KEEP, PACE, Watched, labelled, matching
 
 Shows = Callable[[Result], bool]
 
@@ -217,6 +217,36 @@ async def _new_connections(fleet: Watched) -> AsyncIterator[None]:
         await fleet.first.start()
 
 
+def _file(change: Callable[[str], str], *, everywhere: bool) -> Callable[[Watched], AbstractAsyncContextManager[None]]:
+    """The file of one replica, or of all, says something else for a while."""
+
+    @contextlib.asynccontextmanager
+    async def strike(fleet: Watched) -> AsyncIterator[None]:
+        files = fleet.files if everywhere else fleet.files[:1]
+        before = {file: file.read_text() for file in files}
+        for file, text in before.items():
+            changed = change(text)
+            assert changed != text
+            file.write_text(changed)
+        try:
+            yield
+        finally:
+            for file, text in before.items():
+                file.write_text(text)
+
+    return strike
+
+
+@contextlib.asynccontextmanager
+async def _edited(fleet: Watched) -> AsyncIterator[None]:
+    """An operator sets what the file says too, to something that no caller meets."""
+    await fleet.call("PUT", "/api/assistants/bot", {"timeouts": {"idle": "3s"}})
+    try:
+        yield
+    finally:
+        await fleet.call("POST", "/api/assistants/bot/differences", {"field": "timeouts", "choose": "file"})
+
+
 @contextlib.asynccontextmanager
 async def _killed(fleet: Watched) -> AsyncIterator[None]:
     """One replica is gone, for good; callers use the others."""
@@ -272,6 +302,23 @@ def _lately(**labels: str) -> Shows:
     def shows(result: Result) -> bool:
         value = labelled(result, **labels)
         return value is not None and abs(time.time() - value / 1000) < 10
+
+    return shows
+
+
+def _read_lately(replicas: int) -> Shows:
+    """So many of them have read their files in the last few seconds."""
+    return lambda result: sum(abs(time.time() - value / 1000) < 10 for value in result.values()) == replicas
+
+
+def _served(*, revisions: int, files: int, edited: bool) -> Shows:
+    """So many different configurations by so many different files, on three replicas; `edited`: not the files alone."""
+
+    def shows(result: Result) -> bool:
+        found = [(labels["revision"], labels["file"]) for labels in map(dict, result)]
+        as_filed = [file.startswith(revision.partition(".")[2]) for revision, file in found]
+        counts = (len(found), len({revision for revision, _ in found}), len({file for _, file in found}))
+        return counts == (3, revisions, files) and set(as_filed) == {not edited}
 
     return shows
 
@@ -336,6 +383,9 @@ _REDIS_AWAY: dict[str, Shows] = {
     "platform/Operations that failed/A": _over(0.1, error="timeout"),
     "platform/Age of the last poll/A": _over(4),
     "HomeportRedisDown": lambda result: len(result) == 3,
+    "platform/Records that wait/A": _over(KEEP * 0.8),
+    "platform/Records dropped/A": _over(1, reason="store"),
+    "HomeportRecordsDropped": _firing(reason="store"),
 }
 _QUIET: dict[str, Shows] = {
     "overview/Requests/A": _none(),
@@ -359,6 +409,7 @@ _QUIET: dict[str, Shows] = {
     "platform/Overhead, p99/A": _none(),
     "platform/Overhead/A": _none(),
     "platform/Overhead/B": _none(),
+    "platform/Records that wait/A": _none(),
     "sources/Statuses/A": _none(code="200"),
     "sources/Time to first token, p95/A": _none(),
     "sources/Duration of attempts, p95/A": _none(),
@@ -614,7 +665,12 @@ FAULTS = (
             "assistant/Tokens/A": lambda result: 0 < sum(result.values()) < 250,
         },
     ),
-    Fault("nobody asks", _silence, _QUIET, frozenset({"sources/Connections/A", "platform/CPU/A"})),
+    Fault(
+        "nobody asks",
+        _silence,
+        {**_QUIET, "platform/Time of operations, p99/A": _none(op="record")},
+        frozenset({"sources/Connections/A", "platform/CPU/A"}),
+    ),
     Fault(
         "a replica is short of CPU",
         _short_of_cpu,
@@ -676,6 +732,37 @@ FAULTS = (
         },
     ),
     Fault(
+        "a file with a fault reaches every replica",
+        _file(lambda text: f"{text}asistants: {{}}\n", everywhere=True),
+        {
+            "platform/Files not in force/A": _is(3),
+            "platform/File last read/A": _read_lately(3),
+            "platform/Readings of the file/A": _over(0.5, result="invalid"),
+            "HomeportReloadFailed": lambda result: len(result) == 3,
+        },
+    ),
+    Fault(
+        "one replica has another file",
+        _file(lambda text: text.replace('"idle":"2s"', '"idle":"3s"'), everywhere=False),
+        {
+            "platform/Different revisions/A": _is(2),
+            "platform/Revisions/A": _served(revisions=2, files=2, edited=False),
+            "platform/File last read/A": _read_lately(1),
+            "platform/Readings of the file/A": _over(0.5, result="ok"),
+            "HomeportConfigRevisionMismatch": _firing(),
+        },
+    ),
+    Fault(
+        "an operator edits what the file says",
+        _edited,
+        {
+            "platform/Edits against the file/A": _is(1),
+            "platform/Revisions/A": _served(revisions=1, files=1, edited=True),
+        },
+        # For the two seconds until it is everywhere.
+        frozenset({"platform/Different revisions/A", "HomeportConfigRevisionMismatch"}),
+    ),
+    Fault(
         "a replica is killed",
         _killed,
         {
@@ -689,6 +776,9 @@ FAULTS = (
             "platform/Memory/A": lambda result: len(result) == 2,
             "platform/File descriptors/A": lambda result: len(result) == 2,
             "platform/Versions/A": lambda result: len(result) == 2,
+            "platform/Revisions/A": lambda result: len(result) == 2,
+            "platform/File last read/A": lambda result: len(result) < 3,
+            "platform/Records that wait/A": lambda result: len(result) == 2,
             "platform/Series/A": lambda result: 0 in result.values(),
             "HomeportReplicaDown": lambda result: len(result) == 1,
         },
