@@ -53,10 +53,12 @@ async def test_a_replica_that_is_killed_takes_only_its_own(tmp_path: Path) -> No
             cut = [answer for answer in bad if answer.status == 200]
             assert 5 <= len(cut) <= 30, cut
             assert {(answer.stream, answer.replica) for answer in cut} == {(True, lost)}
-            # What it had taken and not begun to answer: HAProxy says 502 and asks nobody else; it may be done.
+            # What it had taken and not begun to answer: HAProxy says 502 or hangs up, and asks nobody else.
             rest = [answer for answer in bad if answer not in cut]
             assert len(rest) <= 4, rest
-            assert all(answer.status == 502 and killed - 0.5 < answer.began < killed + 0.1 for answer in rest), rest
+            assert all(answer.status in (0, 502) and killed - 0.5 < answer.began < killed + 0.1 for answer in rest), (
+                rest
+            )
             others = [answer for answer in fleet.answers if answer.replica not in (lost, "")]
             assert all(answer.good for answer in others)
             assert sum(answer.stream for answer in others) > 60

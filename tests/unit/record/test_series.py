@@ -36,6 +36,12 @@ def _samples(text: str) -> set[tuple[str, frozenset[tuple[str, str]], float]]:
     }
 
 
+def _starts(text: str) -> set[str]:
+    """The lines without their figures."""
+    lines = [line for line in text.splitlines() if line and "_created" not in line]
+    return {line if line.startswith("#") else line.rpartition(" ")[0] for line in lines}
+
+
 @given(st.lists(st.tuples(_LABELS, _VALUES), max_size=30))
 def test_what_is_shown_is_what_the_official_client_shows(observed: list[tuple[str, float]]) -> None:
     """A counter, a gauge and a histogram of the same events: names, labels with any characters, buckets, sums."""
@@ -58,6 +64,7 @@ def test_what_is_shown_is_what_the_official_client_shows(observed: list[tuple[st
         ours[1](label).set(value)
         ours[2](label).observe(value)
     text = "".join(line for each in ours for line in each.lines())
+    assert _starts(text) == _starts(generate_latest(registry).decode())
     assert _samples(text) == _samples(generate_latest(registry).decode())
     assert text.count("# TYPE") == text.count("# HELP") == 3
 
