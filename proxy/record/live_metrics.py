@@ -74,7 +74,7 @@ class Live:
                 # One tier has a breaker per endpoint; the worst of them is the tier's.
                 view = max((look(guard) for guard in tier.guards.values()), key=_severity)
                 for each in Word:
-                    yield f"{self._state.start(name, label, each.value)}{1 if each is view.word else 0}\n"
+                    yield f"{self._state.start(name, label, each.value)}{1.0 if each is view.word else 0.0}\n"
                 target = (tier.binding.source, tier.binding.model)
                 known = targets.get(target)
                 targets[target] = view if known is None else max(known, view, key=_severity)
@@ -83,22 +83,22 @@ class Live:
             yield f"{self._until.start(*target)}{number(self._may_be_tried(view))}\n"
         yield self._failures.head
         for target, view in targets.items():
-            yield f"{self._failures.start(*target)}{view.failures}\n"
+            yield f"{self._failures.start(*target)}{number(view.failures)}\n"
         yield from self._bound()
         yield self._in_flight.head
         for name in self._bindings.routes:
-            yield f"{self._in_flight.start(name)}{self._serving.get(name, 0)}\n"
+            yield f"{self._in_flight.start(name)}{number(self._serving.get(name, 0))}\n"
         yield self._lines.head
         for source, count in self._connections().items():
             for state, value in (("in_use", count.in_use), ("idle", count.idle), ("waiting", count.waiting)):
-                yield f"{self._lines.start(source, state)}{value}\n"
+                yield f"{self._lines.start(source, state)}{number(value)}\n"
 
     def _bound(self) -> Iterator[str]:
         yield self._info.head
         for name, route in self._bindings.routes.items():
             for label, tier in labelled(route):
                 binding = tier.binding
-                yield f"{self._info.start(name, label, binding.source, binding.model, binding.kind)}1\n"
+                yield f"{self._info.start(name, label, binding.source, binding.model, binding.kind)}1.0\n"
 
     def _may_be_tried(self, view: View) -> float:
         if view.until is not None:

@@ -51,7 +51,7 @@ class Spread:
         """As it is exposed."""
         upto = list(accumulate(self.counts.copy()))
         for start, count in zip(self._starts, (*upto, upto[-1]), strict=True):
-            yield f"{start}{count}\n"
+            yield f"{start}{count}.0\n"
         yield f"{self._sum}{number(self.total)}\n"
 
 
