@@ -96,18 +96,18 @@ class Live:
         yield self._info.head
         for name, label, tier in tiers:
             binding = tier.binding
-            yield f"{self._info.start(name, label, binding.source, binding.model, binding.kind)}1\n"
+            yield f"{self._info.start(name, label, binding.source, binding.model, binding.kind)}1.0\n"
         for family, which in ((self._used, "used"), (self._served, "succeeded"), (self._failed, "failed")):
             yield family.head
             for name, label, _ in tiers:
                 yield f"{family.start(name, label)}{number(getattr(now.lately.of(name, label), which))}\n"
         yield self._in_flight.head
         for name in routes:
-            yield f"{self._in_flight.start(name)}{now.serving.get(name, 0)}\n"
+            yield f"{self._in_flight.start(name)}{number(now.serving.get(name, 0))}\n"
         yield self._lines.head
         for source, count in now.connections().items():
             for state, value in (("in_use", count.in_use), ("idle", count.idle), ("waiting", count.waiting)):
-                yield f"{self._lines.start(source, state)}{value}\n"
+                yield f"{self._lines.start(source, state)}{number(value)}\n"
 
     def _breakers(self, tiers: list[tuple[str, str, Tier]]) -> Iterator[str]:
         targets: dict[tuple[str, str], View] = {}
@@ -134,7 +134,7 @@ class Live:
             yield f"{self._until.start(*target)}{number(self._may_be_tried(view))}\n"
         yield self._failures.head
         for target, view in targets.items():
-            yield f"{self._failures.start(*target)}{view.failures}\n"
+            yield f"{self._failures.start(*target)}{number(view.failures)}\n"
 
     def _may_be_tried(self, view: View) -> float:
         if view.until is not None:
@@ -157,12 +157,11 @@ class Kept:
         journal, config = self._now.journal(), self._now.configuration()
         yield self._dropped.head
         for reason in DROPS:
-            yield f"{self._dropped.start(reason)}{journal.dropped.get(reason, 0)}\n"
-        yield f"{self._pending.head}{self._pending.start()}{journal.pending}\n"
+            yield f"{self._dropped.start(reason)}{number(journal.dropped.get(reason, 0))}\n"
+        yield f"{self._pending.head}{self._pending.start()}{number(journal.pending)}\n"
         # There is always another revision, so its text is not kept.
-        labels = self._revision.written((config.revision, config.file))
-        yield f"{self._revision.head}{self._revision.name}{{{labels}}} 1\n"
-        yield f"{self._differences.head}{self._differences.start()}{config.differences}\n"
+        yield f"{self._revision.head}{self._revision.once(config.revision, config.file)}1.0\n"
+        yield f"{self._differences.head}{self._differences.start()}{number(config.differences)}\n"
 
 
 def _gauge(name: str, text: str, *labels: str) -> Family:

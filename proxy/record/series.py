@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 
 
@@ -34,13 +34,12 @@ class Spread:
 
     __slots__ = ("_bounds", "_starts", "_sum", "counts", "total")
 
-    def __init__(self, name: str, labels: str, bounds: Sequence[float]) -> None:
+    def __init__(self, name: str, labels: Mapping[str, str], bounds: Sequence[float]) -> None:
         self._bounds = bounds
-        comma = "," if labels else ""
-        self._starts = [f'{name}_bucket{{{labels}{comma}le="{number(bound)}"}} ' for bound in (*bounds, math.inf)]
-        braced = f"{{{labels}}}" if labels else ""
-        self._starts += [f"{name}_count{braced} "]
-        self._sum = f"{name}_sum{braced} "
+        limits = [{"le": number(bound)} for bound in (*bounds, math.inf)]
+        self._starts = [_start(f"{name}_bucket", {**labels, **limit}) for limit in limits]
+        self._starts.append(_start(f"{name}_count", labels))
+        self._sum = _start(f"{name}_sum", labels)
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
 
@@ -52,7 +51,7 @@ class Spread:
         """As it is exposed."""
         upto = list(accumulate(self.counts.copy()))
         for start, count in zip(self._starts, (*upto, upto[-1]), strict=True):
-            yield f"{start}{count}\n"
+            yield f"{start}{count}.0\n"
         yield f"{self._sum}{number(self.total)}\n"
 
 
@@ -60,9 +59,7 @@ class Family:
     """A name with its meaning and its labels."""
 
     def __init__(self, kind: str, name: str, text: str, labels: Sequence[str] = ()) -> None:
-        self.name = name
-        # By name, as the official client has them: who compares texts finds the same.
-        self._labels = sorted(zip(labels, range(len(labels)), strict=True))
+        self.name, self._labels = name, labels
         self.head = f"# HELP {name} {_escaped(text)}\n# TYPE {name} {kind}\n"
         self._starts: dict[tuple[str, ...], str] = {}
 
@@ -70,15 +67,16 @@ class Family:
         """What a child's line begins with; kept, so only for values of the configuration and of closed lists."""
         start = self._starts.get(values)
         if start is None:
-            written = self.written(values)
-            start = self._starts[values] = f"{self.name}{{{written}}} " if written else f"{self.name} "
+            start = self._starts[values] = _start(self.name, self.labelled(values))
         return start
 
-    def written(self, values: Sequence[str]) -> str:
-        """Labels with their values, without the braces."""
-        if len(values) != len(self._labels):
-            raise ValueError(f"{self.name} has {len(self._labels)} labels")
-        return ",".join(f'{name}="{_quoted(values[place])}"' for name, place in self._labels)
+    def labelled(self, values: Sequence[str]) -> dict[str, str]:
+        """The labels with these values."""
+        return dict(zip(self._labels, values, strict=True))
+
+    def once(self, *values: str) -> str:
+        """What a line begins with whose values are always others: nothing is kept."""
+        return _start(self.name, self.labelled(values))
 
 
 class Values(Family):
@@ -112,7 +110,7 @@ class Spreads(Family):
     def __call__(self, *values: str) -> Spread:
         child = self._children.get(values)
         if child is None:
-            child = self._children[values] = Spread(self.name, self.written(values), self._bounds)
+            child = self._children[values] = Spread(self.name, self.labelled(values), self._bounds)
         return child
 
     def lines(self) -> Iterator[str]:
@@ -120,6 +118,12 @@ class Spreads(Family):
         yield self.head
         for child in list(self._children.values()):
             yield from child.lines()
+
+
+def _start(name: str, labels: Mapping[str, str]) -> str:
+    # By name, as other exporters write them, so that a series looks the same to whoever compares text.
+    written = ",".join(f'{label}="{_quoted(value)}"' for label, value in sorted(labels.items()))
+    return f"{name}{{{written}}} " if written else f"{name} "
 
 
 def number(value: float) -> str:

@@ -26,7 +26,7 @@ _ANSWER = {
     "probe", "reason", "steps", "spare", "story",
 }  # fmt: skip
 _OWN = re.compile(
-    r"^(?:# \w+ )?(?:process_|homeport_event_loop_lag_|homeport_decisions_pending|homeport_redis_|homeport_state_(?:last_sync|propagation)_)"
+    r"^(?:# \w+ )?(?:process_|homeport_(?:event_loop_lag_|decisions_pending|redis_|state_(?:last_sync|propagation)_))"
 )
 """Metrics that move by themselves: the process, and what it has to do with Redis."""
 _DOWN = moods.status(503)

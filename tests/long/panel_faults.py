@@ -87,7 +87,7 @@ async def _redis_frozen(fleet: Watched) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def _redis_slow(fleet: Watched) -> AsyncIterator[None]:
-    fleet.wire.delay = 0.1
+    fleet.wire.delay = 0.06
     try:
         yield
     finally:

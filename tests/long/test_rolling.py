@@ -20,8 +20,9 @@ async def test_a_rolling_restart_costs_nobody_anything(tmp_path: Path) -> None:
         async with balanced(tmp_path, redis) as fleet:
             async with fleet.callers(_RATE, _STREAMS):
                 await asyncio.sleep(LASTS)
-                before = set(fleet.by_replica())
-                assert len(before) == len(fleet.places)
+                before = {place.identity for place in fleet.places}
+                for each in before:
+                    await fleet.served_by(each)
                 for place in fleet.places:
                     code, took = await place.stop(signal.SIGTERM)
                     assert code == 0
@@ -30,8 +31,9 @@ async def test_a_rolling_restart_costs_nobody_anything(tmp_path: Path) -> None:
                     await fleet.served_by(await place.start())
             bad = [answer for answer in fleet.answers if not answer.good]
             assert bad == [], f"{len(bad)} of {len(fleet.answers)}"
-            after = set(fleet.by_replica()) - before
-            assert len(after) == len(fleet.places)
+            after = {place.identity for place in fleet.places}
+            assert not after & before
+            assert set(fleet.by_replica()) == before | after
             assert sum(answer.stream for answer in fleet.answers) > 100
             # A third of all that was under way belonged to each; some streams outlived their replica's SIGTERM.
             assert all(len(place.started) == 2 for place in fleet.places)
@@ -44,6 +46,7 @@ async def test_a_replica_that_is_killed_takes_only_its_own(tmp_path: Path) -> No
             async with fleet.callers(_RATE, _STREAMS):
                 await asyncio.sleep(LASTS)
                 victim, lost = fleet.places[0], fleet.places[0].identity
+                await fleet.served_by(lost)
                 killed = time.monotonic()
                 await victim.stop(signal.SIGKILL)
                 await asyncio.sleep(LASTS)
@@ -53,10 +56,12 @@ async def test_a_replica_that_is_killed_takes_only_its_own(tmp_path: Path) -> No
             cut = [answer for answer in bad if answer.status == 200]
             assert 5 <= len(cut) <= 30, cut
             assert {(answer.stream, answer.replica) for answer in cut} == {(True, lost)}
-            # What it had taken and not begun to answer: HAProxy says 502 and asks nobody else; it may be done.
+            # What it had taken and not begun to answer: HAProxy says 502 or hangs up, and asks nobody else.
             rest = [answer for answer in bad if answer not in cut]
             assert len(rest) <= 4, rest
-            assert all(answer.status == 502 and killed - 0.5 < answer.began < killed + 0.1 for answer in rest), rest
+            assert all(answer.status in (0, 502) and killed - 0.5 < answer.began < killed + 0.1 for answer in rest), (
+                rest
+            )
             others = [answer for answer in fleet.answers if answer.replica not in (lost, "")]
             assert all(answer.good for answer in others)
             assert sum(answer.stream for answer in others) > 60
