@@ -62,6 +62,8 @@ class Ledger:
     """Assistant → field → what the file said when an operator chose to keep the edit all the same."""
     held: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Assistant → field → what is in force by the newest revision."""
+    changed: Mapping[str, int] = field(default_factory=dict)
+    """Assistant → the newest revision that changed it, also when that one is no longer kept."""
 
     @property
     def number(self) -> int:
@@ -98,15 +100,8 @@ class Ledger:
         return bool(here and not there) or (_operators(here) and not _operators(there))
 
     def touched(self, assistant: str) -> int:
-        """The newest revision that changed this assistant; 0 if none that is kept did."""
-        return next(
-            (
-                each.number
-                for each in reversed(self.revisions)
-                if any(change.assistant == assistant for change in each.changes)
-            ),
-            0,
-        )
+        """The newest revision that changed this assistant; 0 if none did."""
+        return self.changed.get(assistant, 0)
 
 
 def _operators(revisions: Iterable[Revision]) -> bool:
@@ -149,7 +144,8 @@ def settled(book: Ledger, assistant: str, field: str, said: Any, author: Author)
 
 def _entered(book: Ledger, made: tuple[Change, ...], author: Author, note: str, file: str) -> Ledger:
     revision = Revision(book.number + 1, author.at, author.by, author.origin, note, made, file)
-    return replace(book, revisions=(*book.revisions, revision)[-KEPT:])
+    changed = {**book.changed, **dict.fromkeys((each.assistant for each in made), revision.number)}
+    return replace(book, revisions=(*book.revisions, revision)[-KEPT:], changed=changed)
 
 
 def in_force(config: Config) -> dict[str, dict[str, Any]]:

@@ -99,6 +99,19 @@ def test_old_revisions_are_forgotten_and_the_numbers_go_on() -> None:
     assert book.edits == {"bot": {"primary": bound("one", f"m{KEPT + 20}")}}
 
 
+def test_what_changed_an_assistant_last_is_known_for_ever() -> None:
+    """An ETag stays what it is until the assistant changes, also when the revision it names is forgotten."""
+    config = file(_FILE)
+    book, after = _edited(begun(config), config, "ann", primary=bound("three"))
+    for number in range(KEPT + 5):
+        edits = {**book.edits, "other": {"primary": bound("two", f"m{number}")}}
+        following = laid(config, edits)
+        book, after = ledger.edited(book, after, following, edits, author(float(number))), following
+    assert book.revisions[0].number > 2
+    assert (book.touched("bot"), book.touched("other"), book.touched("nobody")) == (2, KEPT + 7, 0)
+    assert decoded(encoded(book)).touched("bot") == 2
+
+
 # -- going back
 
 
