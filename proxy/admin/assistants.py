@@ -120,7 +120,7 @@ class Assistants:
             "id": assistant,
             "revision": book.touched(assistant),
             **over.shown(held),
-            "origin": over.origins(held, edited),
+            "origin": over.origins(held, edited, over.filled(self.configured.file, assistant)),
             "edited": sorted(edited),
             "differs": list(self._differences(assistant)),
             "resolved": _resolved(tiers),

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -114,11 +114,26 @@ def unsettled(config: Config, edits: Edits, settled: Edits) -> Iterator[Differen
             yield each
 
 
-def origins(assistant: Assistant, edited: Mapping[str, Any]) -> dict[str, str]:
-    """Where the value of each field comes from: `operator` (the file, or an edit) or `default`."""
+def origins(assistant: Assistant, edited: Mapping[str, Any], filled: Collection[Loc] = ()) -> dict[str, str]:
+    """Where the value of each field comes from: `operator` (the file, or an edit), `migration` or `default`.
+
+    `filled`: the assistant's fields that a migration has given a value that no operator had set.
+    """
+
+    def origin(*loc: str, given: bool) -> str:
+        if loc[0] not in edited and loc in filled:
+            return "migration"
+        return "operator" if given else "default"
+
+    timeouts = assistant.timeouts
     set_by_operator = assistant.model_fields_set | edited.keys()
-    told = {field: "operator" if field in set_by_operator else "default" for field in FIELDS}
-    return told | {
-        f"timeouts.{name}": "operator" if name in assistant.timeouts.model_fields_set else "default"
-        for name in type(assistant.timeouts).model_fields
+    return {field: origin(field, given=field in set_by_operator) for field in FIELDS} | {
+        f"timeouts.{name}": origin("timeouts", name, given=name in timeouts.model_fields_set)
+        for name in type(timeouts).model_fields
     }
+
+
+def filled(config: Config, assistant: str) -> set[Loc]:
+    """The assistant's fields that a migration of the file has filled."""
+    where = ("assistants", assistant)
+    return {each.loc[2:] for each in config.migrated if each.kind == "filled" and each.loc[:2] == where}

@@ -67,7 +67,7 @@ class Assistant(Shape):
     chains: dict[str, schema.Chain]
     timeouts: schema.Timeouts
     breaker: schema.OwnBreaker | None
-    origin: dict[str, Literal["operator", "default"]]
+    origin: dict[str, Literal["operator", "migration", "default"]]
     """Of each field."""
     edited: list[str]
     differs: list[Difference]

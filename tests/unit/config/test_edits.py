@@ -8,8 +8,10 @@ import pytest
 
 from proxy.config import edits
 from proxy.config.edits import Difference
+from proxy.config.migrations import Change
 from proxy.config.schema import Assistant, Config
 from tests.unit.config.books import bound, file, laid
+from tests.unit.config.steps import PLACES
 
 _FILE = {"bot": {"primary": bound("one"), "fallbacks": [bound("two")], "timeouts": {"total": "90s"}}}
 
@@ -145,3 +147,15 @@ def test_origins_tell_what_somebody_has_set() -> None:
     operators = {name for name, origin in told.items() if origin == "operator"}
     assert operators == {"primary", "fallbacks", "timeouts", "timeouts.hold"}
     assert set(told.values()) == {"operator", "default"}
+
+
+def test_what_a_migration_has_filled_is_told_until_an_operator_sets_it() -> None:
+    """A value that nobody has chosen, and that is no default either."""
+    hold = ("assistants", "bot", "timeouts", "hold")
+    config = file({"bot": {"primary": None, "timeouts": {"hold": "2s"}}}).came_by(
+        (Change(PLACES, "filled", hold, hold, "2s"),)
+    )
+    filled = edits.filled(config, "bot")
+    assert edits.origins(config.assistants["bot"], {}, filled)["timeouts.hold"] == "migration"
+    assert edits.origins(config.assistants["bot"], {"timeouts": {"hold": 2.0}}, filled)["timeouts.hold"] == "operator"
+    assert edits.filled(config, "other") == set()
