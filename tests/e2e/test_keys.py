@@ -25,7 +25,7 @@ assistants:
 
 
 async def test_a_key_that_was_made_opens_what_it_is_limited_to(tmp_path: Path, first: Simulator) -> None:
-    """Written into the file it counts from the next start; only its digest stands there, beside what was there."""
+    """Until its line is taken out of the file, which counts at once; only its digest stands there, beside what was there."""
     text, file = _CONFIG.format(digest="0" * 64, url=first.base_url), tmp_path / "homeport.yaml"
     file.write_text(f"version: 1\n{text}")
     ran = await homeport("keys", "new", "app", "--assistant", "bot", "--write", cwd=tmp_path)
@@ -51,6 +51,11 @@ async def test_a_key_that_was_made_opens_what_it_is_limited_to(tmp_path: Path, f
         with pytest.raises(openai.AuthenticationError):
             await replica.client(api_key=key[:-1]).chat.completions.create(model="any", messages=messages)
         assert (await replica.line("request", assistant="bot"))["client"] == "app"
+        left = [each for each in file.read_text().splitlines(keepends=True) if line.strip() not in each]
+        file.write_text("".join(left))
+        await replica.line("reload", result="ok")
+        with pytest.raises(openai.AuthenticationError):
+            await client.chat.completions.create(model="any", messages=messages)
         assert await replica.stop() == 0
         assert key not in str(replica.lines)
 
