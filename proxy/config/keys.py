@@ -71,7 +71,8 @@ def issue(
         if not write:
             return Issued(key, line, f"put the line into {file}, under `clients:`{first}")
         faults = _write(file, env, client, digest(key), assistants)
-        return faults or Issued(key, line, f"{client} stands in {file} now; a replica that serves it takes it up at once{first}")
+        note = f"{client} stands in {file} now; a replica that serves it takes it up at once{first}"
+        return faults or Issued(key, line, note)
     except Wrong as wrong:
         return (Fault(name or "keys new", 0, 0, "", wrong.problem, wrong.remedy),)
     except OSError as error:

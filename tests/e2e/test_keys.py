@@ -25,7 +25,7 @@ assistants:
 
 
 async def test_a_key_that_was_made_opens_what_it_is_limited_to(tmp_path: Path, first: Simulator) -> None:
-    """Until its line is taken out of the file, which counts at once; only its digest stands there, beside what was there."""
+    """Until its line is taken out of the file, which counts at once; only its digest stands there, among what was."""
     text, file = _CONFIG.format(digest="0" * 64, url=first.base_url), tmp_path / "homeport.yaml"
     file.write_text(f"version: 1\n{text}")
     ran = await homeport("keys", "new", "app", "--assistant", "bot", "--write", cwd=tmp_path)
