@@ -57,6 +57,8 @@ def _tried(met: Met, sentence: str) -> bool:
 def _end(record: Record, view: View, met: Sequence[Met]) -> list[str]:
     """Words of the last sentence, by what the caller knows."""
     last = met[-1] if met else None
+    if last is not None and last.words.detail == "caller_stalled":
+        return ["took in no more"]
     if view.left or record.outcome == "cancelled":
         return ["left"]
     if last is not None and last.row is not None and last.row.cuts:
