@@ -159,7 +159,7 @@ async def test_a_record_is_found_by_every_id_that_it_bears(kept: Kept) -> None:
     ids = [await at.get(CHAT, "named", "their-own-id") for at in kept.everyone for _ in range(2)]
     odd = await kept.everyone[0].get(CHAT, "named", "their own/id?")
     for at in reversed(kept.everyone):
-        records = await at.known(*ids)
+        *records, _ = await at.known(*ids, odd)
         for request_id, record in zip(ids, records, strict=True):
             assert (record["request_id"], record["also"]) == (request_id, [])
             upstream = record["steps"][0]["upstream_request_id"]
