@@ -97,10 +97,7 @@ class Hand:
     def _guards(self, source: str, model: str, assistant: str | None) -> list[Guard]:
         return [
             guard
-            for name, route in self.bindings().routes.items()
-            if assistant in (None, name)
-            for chain in (route.own, *route.chains.values())
-            for tier in chain.tiers
-            if (tier.binding.source, tier.binding.model) == (source, model)
+            for name, _, tier in self.bindings().tiers()
+            if assistant in (None, name) and (tier.binding.source, tier.binding.model) == (source, model)
             for guard in tier.guards.values()
         ]

@@ -16,6 +16,7 @@ from proxy.breaker.linked import LinkStatus
 from proxy.breaker.permit import Guard
 from proxy.breaker.state import View, Word
 from proxy.config.edits import unsettled
+from proxy.record.document import breaker_document
 from proxy.record.journal import JournalStatus
 from proxy.routing.bindings import Bindings
 
@@ -115,25 +116,16 @@ def _part(ordered: list[float], part: float) -> float | None:
 
 
 def _breakers(facts: Sources) -> Iterator[dict[str, Any]]:
-    for name, route in facts.bindings().routes.items():
-        chains = [("", route.own), *((f"{key}/", chain) for key, chain in route.chains.items())]
-        for prefix, chain in chains:
-            for tier in chain.tiers:
-                for endpoint, guard in tier.guards.items():
-                    view = facts.look(guard)
-                    if view.word is Word.CLOSED and not view.failures:
-                        continue
-                    yield {
-                        "assistant": name,
-                        "tier": prefix + tier.name,
-                        "endpoint": endpoint,
-                        "source": tier.binding.source,
-                        "model": tier.binding.model,
-                        "state": view.word.value,
-                        "reason": view.reason or None,
-                        "since": None if view.since is None else facts.to_unix(view.since),
-                        "until": None if view.until is None else facts.to_unix(view.until),
-                        "tripped_by": list(view.tripped_by),
-                        "failures": view.failures,
-                        "local": view.local,
-                    }
+    for name, label, tier in facts.bindings().tiers():
+        for endpoint, guard in tier.guards.items():
+            view = facts.look(guard)
+            if view.word is Word.CLOSED and not view.failures:
+                continue
+            yield {
+                "assistant": name,
+                "tier": label,
+                "endpoint": endpoint,
+                "source": tier.binding.source,
+                "model": tier.binding.model,
+                **breaker_document(view, facts.to_unix),
+            }

@@ -16,19 +16,10 @@ from proxy.breaker.state import View, Word, severity
 from proxy.record.journal import DROPS, JournalStatus
 from proxy.record.lately import Lately
 from proxy.record.series import Family, number
-from proxy.routing.bindings import Bindings, Route, Tier
+from proxy.routing.bindings import Bindings, Tier
 from proxy.upstream.client import Connections
 
 Look = Callable[[Guard], View]
-
-
-def labelled(route: Route) -> Iterator[tuple[str, Tier]]:
-    """Every tier with the name that metrics give it; those of a chain of its own with the chain's before it."""
-    for tier in route.own.tiers:
-        yield tier.name, tier
-    for key, chain in route.chains.items():
-        for tier in chain.tiers:
-            yield f"{key}/{tier.name}", tier
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +81,8 @@ class Live:
 
     def lines(self) -> Iterator[str]:
         """As it is exposed."""
-        now, routes = self._now, self._now.bindings().routes
-        tiers = [(name, label, tier) for name, route in routes.items() for label, tier in labelled(route)]
+        now, bindings = self._now, self._now.bindings()
+        tiers = list(bindings.tiers())
         yield from self._breakers(tiers)
         yield self._info.head
         for name, label, tier in tiers:
@@ -102,7 +93,7 @@ class Live:
             for name, label, _ in tiers:
                 yield f"{family.start(name, label)}{number(getattr(now.lately.of(name, label), which))}\n"
         yield self._in_flight.head
-        for name in routes:
+        for name in bindings.routes:
             yield f"{self._in_flight.start(name)}{number(now.serving.get(name, 0))}\n"
         yield self._lines.head
         for source, count in now.connections().items():

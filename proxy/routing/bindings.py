@@ -89,13 +89,11 @@ class Bindings:
 def targets(bindings: Bindings) -> dict[str, Target]:
     """Every guard's rows, by name."""
     found: dict[str, Target] = {}
-    for name, route in bindings.routes.items():
-        for chain in (route.own, *route.chains.values()):
-            for tier in chain.tiers:
-                for endpoint, guard in tier.guards.items():
-                    _add(found, guard.target, Target(tier.binding.source, tier.binding.model, endpoint, (name,)))
-                    if guard.credential is not None:
-                        _add(found, guard.credential, Target(tier.binding.source, "*", "*", (name,)))
+    for name, _, tier in bindings.tiers():
+        for endpoint, guard in tier.guards.items():
+            _add(found, guard.target, Target(tier.binding.source, tier.binding.model, endpoint, (name,)))
+            if guard.credential is not None:
+                _add(found, guard.credential, Target(tier.binding.source, "*", "*", (name,)))
     return found
 
 
