@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
+from proxy.breaker.redis_door import RedisDoor
+from proxy.record.shared_ledger import SharedLedger
 from tests.integration.redis_server import RedisServer, running
 
 
@@ -21,3 +24,28 @@ def own_redis() -> Iterator[RedisServer]:
     """One that a test may break."""
     with running() as server:
         yield server
+
+
+OpenBook = Callable[..., SharedLedger]
+"""`opened(url, namespace)`: the book of revisions on a Redis."""
+
+
+@pytest.fixture
+async def opened() -> AsyncIterator[OpenBook]:
+    """Ends with the test."""
+    made: list[SharedLedger] = []
+
+    def go(url: str, namespace: str = "homeport") -> SharedLedger:
+        door = RedisDoor(url, time.monotonic, lambda *_: None, 1)
+        made.append(SharedLedger(door, namespace))
+        return made[-1]
+
+    yield go
+    for each in made:
+        await each.close()
+
+
+@pytest.fixture
+def shared(opened: OpenBook, own_redis: RedisServer) -> SharedLedger:
+    """The book on a Redis that a test may break."""
+    return opened(own_redis.url)

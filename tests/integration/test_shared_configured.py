@@ -15,39 +15,18 @@ import pytest
 
 from proxy.admin.configuration import NotChanged
 from proxy.app.configured import Configured
-from proxy.breaker.redis_door import LIMIT, RedisDoor
+from proxy.breaker.redis_door import LIMIT
 from proxy.config.ledger import Author, Ledger, encoded
 from proxy.config.schema import Config
 from proxy.config.state_dir import StateDir
 from proxy.record.shared_ledger import SharedLedger
+from tests.integration.conftest import OpenBook
 from tests.integration.redis_server import RedisServer
 from tests.unit.config.books import bound, file, primaries
 
 _KEY = "{homeport}:config:book"
 _SLACK = 2.0
 """Seconds that a shared machine may add."""
-_Open = Callable[..., SharedLedger]
-
-
-@pytest.fixture
-async def opened() -> AsyncIterator[_Open]:
-    """Ends with the test."""
-    made: list[SharedLedger] = []
-
-    def go(url: str, namespace: str = "homeport") -> SharedLedger:
-        door = RedisDoor(url, time.monotonic, lambda *_: None, 1)
-        made.append(SharedLedger(door, namespace))
-        return made[-1]
-
-    yield go
-    for each in made:
-        await each.close()
-
-
-@pytest.fixture
-def shared(opened: _Open, own_redis: RedisServer) -> SharedLedger:
-    """The book on a Redis that a test may break."""
-    return opened(own_redis.url)
 
 
 class Replica:
@@ -114,7 +93,7 @@ _Join = Callable[..., Awaitable[Replica]]
 
 
 @pytest.fixture
-async def join(tmp_path: Path, own_redis: RedisServer, opened: _Open) -> _Join:
+async def join(tmp_path: Path, own_redis: RedisServer, opened: OpenBook) -> _Join:
     """`join(name, assistants)`: a replica whose disk goes by this name."""
 
     async def go(name: str, assistants: dict[str, Any] = _BOT, url: str = "") -> Replica:
@@ -313,7 +292,7 @@ async def test_replicas_of_two_files_agree_on_edits_and_leave_each_other_alone(j
 
 
 async def test_a_replica_whose_file_lacks_what_an_edit_names_keeps_what_it_serves(
-    join: _Join, own_redis: RedisServer, opened: _Open, tmp_path: Path
+    join: _Join, own_redis: RedisServer, opened: OpenBook, tmp_path: Path
 ) -> None:
     """It says so once, refuses edits, and takes the book up when its file has it."""
     first = await join("first")

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import pytest
 
-from proxy.breaker.redis_door import LIMIT, RedisDoor
+from proxy.breaker.redis_door import LIMIT
 from proxy.breaker.redis_scripts import ACL, BOOK_RIGHTS
 from proxy.breaker.store import StoreError
 from proxy.config.ledger import Ledger, encoded
 from proxy.record.shared_ledger import SharedLedger
+from tests.integration.conftest import OpenBook
 from tests.integration.redis_server import RedisServer
 from tests.integration.test_redis_store import Severing
 from tests.unit.config.books import bound, primaries
@@ -21,28 +22,6 @@ from tests.unit.config.books import bound, primaries
 _KEY = "{homeport}:config:book"
 _SLACK = 2.0
 """Seconds that a shared machine may add."""
-_Open = Callable[..., SharedLedger]
-
-
-@pytest.fixture
-async def opened() -> AsyncIterator[_Open]:
-    """Ends with the test."""
-    made: list[SharedLedger] = []
-
-    def go(url: str, namespace: str = "homeport") -> SharedLedger:
-        door = RedisDoor(url, time.monotonic, lambda *_: None, 1)
-        made.append(SharedLedger(door, namespace))
-        return made[-1]
-
-    yield go
-    for each in made:
-        await each.close()
-
-
-@pytest.fixture
-def shared(opened: _Open, own_redis: RedisServer) -> SharedLedger:
-    """The book on a Redis that a test may break."""
-    return opened(own_redis.url)
 
 
 async def _says(word: str, *operations: Callable[[], Awaitable[object]]) -> None:
@@ -63,7 +42,9 @@ def _all(shared: SharedLedger) -> tuple[Callable[[], Awaitable[object]], ...]:
 # -- the book
 
 
-async def test_what_is_kept_is_read_by_everybody(own_redis: RedisServer, shared: SharedLedger, opened: _Open) -> None:
+async def test_what_is_kept_is_read_by_everybody(
+    own_redis: RedisServer, shared: SharedLedger, opened: OpenBook
+) -> None:
     """Before the first there is an empty book without a mark; another namespace has its own; it never goes."""
     assert (await shared.mark(), await shared.read()) == ("", Ledger())
     assert await shared.replace(Ledger(), primaries(3))
@@ -89,7 +70,9 @@ async def test_only_who_has_seen_the_book_replaces_it(shared: SharedLedger) -> N
     assert await shared.fill(two, primaries(3))
 
 
-async def test_of_many_who_write_at_once_one_wins(shared: SharedLedger, opened: _Open, own_redis: RedisServer) -> None:
+async def test_of_many_who_write_at_once_one_wins(
+    shared: SharedLedger, opened: OpenBook, own_redis: RedisServer
+) -> None:
     """Every time, over as many connections."""
     replicas = [opened(own_redis.url) for _ in range(8)]
     book = Ledger()
@@ -101,7 +84,7 @@ async def test_of_many_who_write_at_once_one_wins(shared: SharedLedger, opened: 
         assert await shared.read() == book
 
 
-async def test_a_write_whose_reply_was_lost_is_known_to_be_made(own_redis: RedisServer, opened: _Open) -> None:
+async def test_a_write_whose_reply_was_lost_is_known_to_be_made(own_redis: RedisServer, opened: OpenBook) -> None:
     """It is sent again, and is not taken for somebody else's."""
     async with Severing(own_redis.port) as way:
         shared = opened(f"redis://127.0.0.1:{way.port}")
@@ -189,7 +172,7 @@ async def _everything(shared: SharedLedger, server: RedisServer) -> None:
     assert await shared.fill(primaries(1), primaries(2))
 
 
-async def test_the_documented_rights_suffice_and_each_is_needed(own_redis: RedisServer, opened: _Open) -> None:
+async def test_the_documented_rights_suffice_and_each_is_needed(own_redis: RedisServer, opened: OpenBook) -> None:
     """A user who may do what the document says; without any one of the rights, something is `auth`."""
 
     def user(name: str, *rights: str) -> SharedLedger:
