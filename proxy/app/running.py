@@ -31,8 +31,13 @@ async def serve(
     replica = Replica(config, log, read)
     term, again, look = asyncio.Event(), asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lambda: (again if term.is_set() else term).set())
+
+    def asked(*_: object) -> None:
+        loop.call_soon_threadsafe(lambda: (again if term.is_set() else term).set())
+
+    # Not the loop's own way: a closing loop gives a signal its deadly default back, and one more signal then makes an
+    # orderly end look like a crash to whoever supervises.
+    _on_signals(asked)
     loop.add_signal_handler(signal.SIGHUP, look.set)
     reloading = loop.create_task(_reload(replica, look, file, log))
     try:
@@ -46,6 +51,12 @@ async def serve(
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(10):
                 await replica.close()
+        _on_signals(signal.SIG_IGN)
+
+
+def _on_signals(handler: Callable[..., None] | signal.Handlers) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handler)
 
 
 async def _reload(replica: Replica, look: asyncio.Event, file: tuple[Path, Mark] | None, log: Log) -> None:

@@ -86,11 +86,16 @@ class Replica:
         self._clients.append(client)
         return client
 
+    def send(self, number: signal.Signals) -> None:
+        """Signal it, unless it has ended."""
+        if self.process.returncode is None:
+            # Not the process's own method: that looks first whether it has ended, and then its exit code is gone.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.process.pid, number)
+
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Signal it and wait; its exit code."""
-        if self.process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self.process.send_signal(number)
+        self.send(number)
         code = await self.process.wait()
         await self._reading
         return code

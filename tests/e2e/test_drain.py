@@ -189,6 +189,20 @@ async def test_a_second_signal_ends_a_notice_too(bot: Bot) -> None:
         assert await replica.stop(signal.SIGTERM) == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_signals_without_end_do_not_make_an_orderly_end_a_crash(bot: Bot, number: signal.Signals) -> None:
+    """Whoever goes on asking while it is on its way out, to the last moment, changes nothing: the exit code is 0."""
+    replica = await bot()
+    replica.send(number)
+    await replica.line("draining")
+    async with asyncio.timeout(_SOON):
+        while replica.process.returncode is None:
+            replica.send(number)
+            await asyncio.sleep(0)
+        assert await replica.stop() == 0
+    assert not [line for line in replica.lines if line["event"] == "stderr"]
+
+
 async def test_sighup_does_not_end_it(bot: Bot, first: Simulator) -> None:
     """A SIGHUP, as a closing terminal or a reload sends it, leaves requests under way and new ones alone."""
     replica = await bot()
