@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from proxy.breaker.state import Circuit, Evidence, Latch, State, Wait, Word
+from proxy.breaker.state import Circuit, Evidence, Failure, Latch, State, Wait, Word
 
 _Noun = State | Circuit | Evidence | Wait | Latch
 _NESTED: dict[str, type[_Noun]] = {"Circuit": Circuit, "Evidence": Evidence, "Wait": Wait, "Latch | None": Latch}
@@ -76,11 +76,18 @@ def _value(declared: str, value: Any, shift: float) -> Any:
             return _number(value)
         case "tuple[str, ...]":
             return tuple(_checked(str, each) for each in _checked(list, value))
+        case "tuple[Failure, ...]":
+            return tuple(_failure(each) for each in _checked(list, value))
         case "tuple[int, int]":
             calls, failures = (_checked(int, each) for each in value)
             return calls, failures
         case _:
             return _checked({"int": int, "str": str, "bool": bool}[declared], value)
+
+
+def _failure(value: Any) -> Failure:
+    request_id, reason = (_checked(str, each) for each in _checked(list, value))
+    return request_id, reason
 
 
 def _number(value: Any) -> float:

@@ -189,23 +189,27 @@ class Link:
     async def _flush(self, target: str, row: Row) -> None:
         try:
             await asyncio.sleep(_COALESCE)
-            tries = 0
-            while row.outbox and self.up and tries < _TRIES:
-                if await self._propose(target, row):
-                    tries = 0
-                else:
-                    tries += 1
-                    await asyncio.sleep(self._chance() * 0.01 * tries)
-            row.outbox.clear()
+            if self.up:
+                await self._deliver(target, row, row.outbox)
         except StoreError as error:
-            row.outbox.clear()
             self._away(error)
         finally:
+            row.outbox.clear()
             row.flushing = False
 
-    async def _propose(self, target: str, row: Row) -> bool:
+    async def _deliver(self, target: str, row: Row, told: list[Event]) -> None:
+        """Until nothing is left of `told`, which may grow meanwhile."""
+        tries = 0
+        while told and tries < _TRIES:
+            if await self._propose(target, row, told):
+                tries = 0
+            else:
+                tries += 1
+                await asyncio.sleep(self._chance() * 0.01 * tries)
+
+    async def _propose(self, target: str, row: Row, told: list[Event]) -> bool:
         """Fold all that is to be told into the view, and offer the result."""
-        events, state, now = list(row.outbox), row.state, self._clock()
+        events, state, now = list(told), row.state, self._clock()
         moves: list[Moved] = []
         for event in events:
             stepped = machine.step(state, row.policy, event, now)
@@ -214,7 +218,7 @@ class Link:
                 moves.append(stepped.moved)
         if state is not row.state and not await self._swap(target, row, state, _WINDOW):
             return False
-        del row.outbox[: len(events)]
+        del told[: len(events)]
         for move in moves:
             self._facts.moved(target, move)
         return True
@@ -334,6 +338,8 @@ class Link:
                 self._linked_until = now + machine.LEASE
             self._lineage = snapshot.lineage
             await self._catch_up(snapshot)
+            if not self.up:
+                await self._tell_before()
         except StoreError as error:
             self._away(error)
             return
@@ -348,6 +354,11 @@ class Link:
             for target, events in self._owner.unheard():
                 for event in events:
                     self.report(target, event)
+
+    async def _tell_before(self) -> None:
+        """The link is back: what was met meanwhile is told before the views count again, as they are old until then."""
+        unheard = list(self._owner.unheard()) if self._owner is not None else []
+        await asyncio.gather(*(self._deliver(target, self._rows[target], events) for target, events in unheard))
 
     async def _catch_up(self, snapshot: Snapshot) -> None:
         stale = [

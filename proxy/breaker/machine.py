@@ -23,6 +23,7 @@ from proxy.breaker.state import (
     Circuit,
     Event,
     Evidence,
+    Failure,
     Granted,
     Heard,
     Hears,
@@ -57,7 +58,8 @@ LONG_WAIT = 5.0
 WAIT_MAX = 3600.0
 _WAIT, _WAIT_MAX_UNASKED = 5.0, 60.0
 _QUOTA = 300.0
-_IDS = 5
+_FAILURES = 5
+"""So many are named."""
 
 
 def view(state: State, now: float) -> View:
@@ -255,11 +257,9 @@ def _probed(state: State, policy: Policy, event: Heard, now: float) -> tuple[Sta
             else:
                 streak = circuit.streak + 1
                 until = now + _cooldown(policy, streak)
-            ids = (*circuit.tripped_by, event.request_id)[-_IDS:]
-            return _opened(state, now, until, event.reason, ids, streak), "probe_bad"
+            return _opened(state, now, until, (*circuit.failed, _failure(event)), streak), "probe_bad"
         case Hears.NEUTRAL | Hears.RATE_LIMIT | Hears.QUOTA | Hears.DISABLE:
-            opened = _opened(state, now, now, circuit.reason, circuit.tripped_by, circuit.streak)
-            return opened, "probe_neutral"
+            return _opened(state, now, now, circuit.failed, circuit.streak), "probe_neutral"
         case _:
             assert_never(event.hears)
 
@@ -273,9 +273,9 @@ def _returned(state: State, event: Returned, now: float) -> State:
     return replace(state, epoch=state.epoch + 1, circuit=home, evidence=_NO_EVIDENCE)
 
 
-def _opened(state: State, now: float, until: float, reason: str, ids: tuple[str, ...], streak: int) -> State:
+def _opened(state: State, now: float, until: float, failed: tuple[Failure, ...], streak: int) -> State:
     probed = state.circuit.probed
-    circuit = Circuit(Word.OPEN, now, until, until - now, reason, ids, min(streak, 20), probed=probed)
+    circuit = Circuit(Word.OPEN, now, until, until - now, failed[-_FAILURES:], min(streak, 20), probed=probed)
     evidence = replace(_NO_EVIDENCE, strike=state.evidence.strike)
     return replace(state, epoch=state.epoch + 1, circuit=circuit, evidence=evidence)
 
@@ -289,7 +289,7 @@ def _counted(state: State, policy: Policy, event: Heard, now: float) -> tuple[St
         case Hears.GOOD:
             return replace(state, evidence=_with_good(state.evidence, event, now)), "probe_good"
         case Hears.BAD | Hears.DISABLE_TWICE:
-            if event.again and event.request_id in state.evidence.failed_ids:
+            if event.again and _failure(event) in state.evidence.failed:
                 return state, ""
             evidence = _with_bad(state.evidence, event, now)
             cause = _trips(state.circuit, evidence, policy, now)
@@ -297,8 +297,8 @@ def _counted(state: State, policy: Policy, event: Heard, now: float) -> tuple[St
                 return replace(state, evidence=evidence), ""
             streak = _streak(state.circuit, now)
             until = now + _cooldown(policy, streak)
-            ids = evidence.failed_ids if cause == "failure_rate" else evidence.failed_ids[-evidence.failures :]
-            return _opened(state, now, until, event.reason, ids, streak), cause
+            failed = evidence.failed if cause == "failure_rate" else evidence.failed[-evidence.failures :]
+            return _opened(state, now, until, failed, streak), cause
         case Hears.NEUTRAL | Hears.RATE_LIMIT | Hears.QUOTA | Hears.DISABLE:
             return state, ""
         case _:
@@ -349,7 +349,7 @@ def _with_good(evidence: Evidence, event: Heard, now: float) -> Evidence:
 def _with_bad(evidence: Evidence, event: Heard, now: float) -> Evidence:
     evidence = _turned(evidence, now)
     (calls, failures), (calls_before, failures_before) = evidence.now, evidence.before
-    recent = evidence.failed_ids if evidence.failures or failures or failures_before else ()
+    recent = evidence.failed if evidence.failures or failures or failures_before else ()
     return replace(
         evidence,
         failures=evidence.failures + 1,
@@ -357,8 +357,12 @@ def _with_bad(evidence: Evidence, event: Heard, now: float) -> Evidence:
         began=evidence.began if evidence.failures else now,
         now=(calls + (0 if event.late else 1) + event.goods[0], failures + 1),
         before=(calls_before + event.goods[1], failures_before),
-        failed_ids=(*recent, event.request_id)[-_IDS:],
+        failed=(*recent, _failure(event))[-_FAILURES:],
     )
+
+
+def _failure(event: Heard) -> Failure:
+    return event.request_id, event.reason
 
 
 # -- operators

@@ -97,10 +97,9 @@ def retold(guard: State, epoch: int, now: float) -> list[Heard]:
     """What a guard has met, for a shared state of `epoch` that does not show it. Told twice, it counts once."""
     told = []
     if guard.circuit.word is not Word.CLOSED:
-        # The last of them is the one whose reason it is: told first, it is among those that the shared state names.
         told += [
-            Heard(epoch, Hears.BAD, now, request_id, again=True, reason=guard.circuit.reason)
-            for request_id in reversed(guard.circuit.tripped_by)
+            Heard(epoch, Hears.BAD, now, request_id, again=True, reason=reason)
+            for request_id, reason in guard.circuit.failed
         ]
     if guard.disabled is not None:
         latch = guard.disabled

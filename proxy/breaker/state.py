@@ -12,6 +12,9 @@ from enum import StrEnum
 
 Moment = float
 """A time on the clock of whoever holds the state; other floats are lengths."""
+Failure = tuple[str, str]
+"""A request's id, and the reason for which it failed: told apart, one would be blamed for what another met. No id where
+nobody failed and it is only supposed."""
 
 
 class Word(StrEnum):
@@ -60,8 +63,8 @@ class Circuit:
     """Open: when it may be probed. Half-open: when the lease ends."""
     span: float = 0.0
     """How long before `until` it was set: more than this is never left, whatever happens to a clock."""
-    reason: str = ""
-    tripped_by: tuple[str, ...] = ()
+    failed: tuple[Failure, ...] = ()
+    """What tripped it; the last of them gave the reason."""
     streak: int = 0
     """Probes that failed in a row."""
     token: str = ""
@@ -72,6 +75,14 @@ class Circuit:
     """When the last probe was let through."""
     recovered: bool = False
     """Closed by a good probe."""
+
+    @property
+    def reason(self) -> str:
+        return self.failed[-1][1] if self.failed else ""
+
+    @property
+    def tripped_by(self) -> tuple[str, ...]:
+        return tuple(request_id for request_id, _ in self.failed if request_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +101,8 @@ class Evidence:
     """Calls and failures in the current bucket."""
     before: tuple[int, int] = (0, 0)
     """Likewise in the bucket before."""
-    failed_ids: tuple[str, ...] = ()
+    failed: tuple[Failure, ...] = ()
+    """The last of them."""
     strike: Moment | None = None
     """When a DISABLE_TWICE was first heard, without a success since."""
 

@@ -12,6 +12,7 @@ from proxy.breaker.state import Circuit, Latch, Policy, State, Wait, Word
 
 REASON = "assumed"
 """What a supposed state says of its cause."""
+_SUPPOSED = (("", REASON),)
 _REST = 60.0
 
 
@@ -23,10 +24,10 @@ def supposed(word: Word, policy: Policy, now: float, span: float | None = None) 
         case Word.OPEN:
             rest = policy.cooldown if span is None else span
             # For long enough that it may be asked ahead of its time, where no other tier may be.
-            return State(circuit=Circuit(Word.OPEN, now - machine.PACE, now + rest, rest, REASON))
+            return State(circuit=Circuit(Word.OPEN, now - machine.PACE, now + rest, rest, _SUPPOSED))
         case Word.HALF_OPEN:
             rest = machine.LEASE if span is None else span
-            return State(circuit=Circuit(Word.HALF_OPEN, now, now + rest, rest, REASON, token=REASON, probed=now))
+            return State(circuit=Circuit(Word.HALF_OPEN, now, now + rest, rest, _SUPPOSED, token=REASON, probed=now))
         case Word.PARKED:
             until = now + (_REST if span is None else span)
             return State(wait=Wait(Latch(REASON, now, until, span=until - now), times=1, last=now, next=until))

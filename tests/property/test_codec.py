@@ -21,6 +21,7 @@ _COUNTS = st.integers(min_value=0, max_value=2**53)
 _PAIRS = st.tuples(_COUNTS, _COUNTS)
 _TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 _IDS = st.lists(_TEXTS, max_size=5).map(tuple)
+_FAILED = st.lists(st.tuples(_TEXTS, _TEXTS), max_size=5).map(tuple)
 _LATCHES = st.builds(
     Latch,
     reason=_TEXTS,
@@ -37,8 +38,7 @@ _CIRCUITS = st.builds(
     since=_NEVER,
     until=_QUARTERS,
     span=_SPANS,
-    reason=_TEXTS,
-    tripped_by=_IDS,
+    failed=_FAILED,
     streak=_COUNTS,
     token=_TEXTS,
     early=st.none() | _QUARTERS,
@@ -53,7 +53,7 @@ _EVIDENCE = st.builds(
     turned=_QUARTERS,
     now=_PAIRS,
     before=_PAIRS,
-    failed_ids=_IDS,
+    failed=_FAILED,
     strike=st.none() | _QUARTERS,
 )
 _WAITS = st.builds(Wait, latch=st.none() | _LATCHES, times=_COUNTS, last=_NEVER, last_id=_TEXTS, next=_QUARTERS)
@@ -141,8 +141,11 @@ def test_what_is_calm_is_short() -> None:
 @example(b'{"circuit":{"word":"ajar"}}', 0.0)
 @example(b'{"circuit":{"until":"soon"}}', 0.0)
 @example(b'{"circuit":{"until":"nan"}}', 0.0)
-@example(b'{"circuit":{"tripped_by":"abc"}}', 0.0)
-@example(b'{"circuit":{"tripped_by":[1]}}', 0.0)
+@example(b'{"circuit":{"failed":"abc"}}', 0.0)
+@example(b'{"circuit":{"failed":[1]}}', 0.0)
+@example(b'{"circuit":{"failed":["ab"]}}', 0.0)
+@example(b'{"circuit":{"failed":[["a"]]}}', 0.0)
+@example(b'{"disabled":{"tripped_by":[1]}}', 0.0)
 @example(b'{"disabled":{}}', 0.0)
 @example(b'{"evidence":{"now":[1]}}', 0.0)
 @example(b'{"evidence":{"now":[1,2,3]}}', 0.0)

@@ -16,8 +16,8 @@ def _after(state: State, *failures: tuple[str, str]) -> State:
     return state
 
 
-def test_who_gave_the_reason_is_among_those_that_are_blamed() -> None:
-    """Whatever the shared view knew already when a replica tells it what tripped its guard."""
+def test_each_is_blamed_for_what_it_met() -> None:
+    """Whatever the shared view knew already, and forgot, when a replica tells it what tripped its guard."""
     guard = _after(State(), ("a", "http_500"), ("b", "truncated"), ("c", "http_503"))
     assert (guard.circuit.reason, guard.circuit.tripped_by) == ("http_503", ("a", "b", "c"))
     known = ("a", "http_500"), ("x", "closed")
@@ -25,6 +25,7 @@ def test_who_gave_the_reason_is_among_those_that_are_blamed() -> None:
         state = shared
         for event in meeting.retold(guard, shared.epoch, 2.0):
             state = machine.step(state, _POLICY, event, 2.0).state
-        assert (state.circuit.word, state.circuit.reason) == (Word.OPEN, "http_503")
-        assert "c" in state.circuit.tripped_by
-        assert set(shared.evidence.failed_ids) <= {*state.circuit.tripped_by}
+        assert state.circuit.word is Word.OPEN
+        assert set(state.circuit.failed) <= {*guard.circuit.failed, *known}
+        assert state.circuit.reason == dict(state.circuit.failed)[state.circuit.tripped_by[-1]]
+        assert set(shared.evidence.failed) <= {*state.circuit.failed}
