@@ -112,6 +112,7 @@ class Replica:
                 look=self._keeper.look,
                 to_unix=self._to_unix,
                 serving=asking,
+                trying=self.edge.trying,
                 connections=lambda: self._upstreams.connections(),
                 lately=Lately(),
                 journal=self._journal.status,

@@ -15,13 +15,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 from proxy.breaker import codec, machine, meeting
 from proxy.breaker.linked import Facts, LinkStatus, Owner, Row
 from proxy.breaker.state import Acquire, Event, Granted, Heard, Hears, Moved, Operate, Policy, State, View
-from proxy.breaker.store import Push, Snapshot, Store, Stored, StoreError, Swapped
+from proxy.breaker.store import Push, Snapshot, Store, Stored, StoreError
 
 ASK_LIMIT = 0.025
 """Seconds that a request waits, all its tiers together, to become a probe; the answer then serves a later one."""
@@ -94,7 +94,7 @@ class Link:
         """May one request be a probe? If so: the token that owns the place. Takes `patience` seconds at most."""
         row = self._rows[target]
         now = self._clock()
-        if row.won is not None and (won := self._take(row)) is not None:
+        if row.won is not None and (won := row.take()) is not None:
             return won
         # Nobody waits for the store to say what the view says already.
         said = self._said(row, Acquire(token, early), now)
@@ -126,11 +126,9 @@ class Link:
     def _said(self, row: Row, acquire: Acquire, now: float) -> Granted | View:
         answer = machine.step(row.state, row.policy, acquire, now).answer
         assert answer is not None  # noqa: S101  # the machine answers every Acquire
-        held = row.asking or now < (self._lost_until if acquire.early else self._held_until())
+        held_until = self._lost_until if acquire.early else max(self._lost_until, self._linked_until)
+        held = row.asking or now < held_until
         return machine.view(row.state, now) if held and isinstance(answer, Granted) else answer
-
-    def _held_until(self) -> float:
-        return max(self._lost_until, self._linked_until)
 
     async def _ask(self, target: str, row: Row, token: str, early: bool) -> tuple[str, Granted] | View:
         for _ in range(2):
@@ -157,10 +155,6 @@ class Link:
         row.won = won
         asyncio.get_running_loop().call_later(_KEPT_FOR_LATER, self._give_back, target, row, won)
 
-    def _take(self, row: Row) -> tuple[str, Granted] | None:
-        won, row.won = (row.won if row.won_lives else None), None
-        return won
-
     def _give_back(self, target: str, row: Row, won: tuple[str, Granted]) -> None:
         if row.won is won:
             row.won = None
@@ -177,10 +171,7 @@ class Link:
         row.outbox.append(event)
         if not row.flushing:
             row.flushing = True
-            self._spawn(self._flush(target, row))
-
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        self._keep(asyncio.get_running_loop().create_task(work))
+            self._keep(asyncio.get_running_loop().create_task(self._flush(target, row)))
 
     def _keep(self, task: asyncio.Task[Any]) -> None:
         self._tasks.add(task)
@@ -249,7 +240,7 @@ class Link:
         swapped = await self._store.swap(
             target, row.present, new, not_before=at - _WINDOW, not_after=at + window, lasting=lasting
         )
-        self._told_time(swapped)
+        self._shift = swapped.now - self._clock()
         if swapped.lineage != self._lineage:
             self._stir.set()
             return False
@@ -258,9 +249,6 @@ class Link:
         else:
             self._adopt(target, row, swapped.stored)
         return swapped.applied
-
-    def _told_time(self, reply: Swapped | Snapshot) -> None:
-        self._shift = reply.now - self._clock()
 
     # -- taking what others have done
 
@@ -327,7 +315,7 @@ class Link:
         self._stir.clear()
         try:
             snapshot = await self._store.sync(self._replica)
-            self._told_time(snapshot)
+            self._shift = snapshot.now - self._clock()
             self._replicas = snapshot.replicas
             lost = bool(self._lineage) and snapshot.lineage != self._lineage
             now = self._clock()

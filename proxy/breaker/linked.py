@@ -80,6 +80,11 @@ class Row:
     won: tuple[str, Granted] | None = None
     """A place won too late for the request that asked."""
 
+    def take(self) -> tuple[str, Granted] | None:
+        """That place, if it can still be had; nobody else has it then."""
+        won, self.won = (self.won if self.won_lives else None), None
+        return won
+
     @property
     def won_lives(self) -> bool:
         """That place is still its owner's."""

@@ -23,6 +23,7 @@ from proxy.edge.identity import Client
 from proxy.edge.journey import travel
 from proxy.edge.refusals import Refusal
 from proxy.providers import openai
+from proxy.record.lately import prefix
 from proxy.routing.decision import Decision
 from proxy.terms import CHAT, COMPLETIONS, ENDPOINTS, RESPONSES, Endpoint, Question
 
@@ -71,6 +72,15 @@ class Edge:
     def in_flight(self) -> int:
         """Requests being served."""
         return len(self._exchanges)
+
+    def trying(self) -> Counter[tuple[str, str]]:
+        """Requests that an upstream has now, by assistant and metrics' name of the tier. Any thread may ask."""
+        counts: Counter[tuple[str, str]] = Counter()
+        for exchange in list(self._exchanges):
+            tier = exchange.trail.trying
+            if tier is not None and exchange.assistant is not None and exchange.endpoint is not None:
+                counts[exchange.assistant, prefix(exchange.endpoint.name) + tier] += 1
+        return counts
 
     def uses(self, serving: Serving) -> bool:
         """Some request in flight still goes by it."""

@@ -43,6 +43,8 @@ class Now:
     """From the breakers' clock."""
     serving: Mapping[str, int]
     """Requests by assistant."""
+    trying: Callable[[], Mapping[tuple[str, str], int]]
+    """Requests that an upstream has now, by assistant and tier."""
     connections: Callable[[], Mapping[str, Connections]]
     """Of each source."""
     lately: Lately
@@ -68,6 +70,7 @@ class Live:
             m,
         )
         self._failures = _gauge("homeport_breaker_failures", "Failures in the current run", s, m)
+        self._trying = _gauge("homeport_tier_in_flight", "Requests that its upstream has now", a, t)
         self._lines = _gauge("homeport_upstream_connections", "Connections to a source", s, "state")
         self._used = _gauge(
             "homeport_tier_last_used_timestamp_seconds", "Unix time of the last attempt, 0 = never", a, t
@@ -92,12 +95,18 @@ class Live:
             yield family.head
             for name, label, _ in tiers:
                 yield f"{family.start(name, label)}{number(getattr(now.lately.of(name, label), which))}\n"
+        trying = now.trying()
+        yield self._trying.head
+        for name, label, _ in tiers:
+            count = trying.get((name, label), 0)
+            if count or now.lately.of(name, label).used:
+                yield f"{self._trying.start(name, label)}{number(count)}\n"
         yield self._in_flight.head
         for name in bindings.routes:
             yield f"{self._in_flight.start(name)}{number(now.serving.get(name, 0))}\n"
         yield self._lines.head
-        for source, count in now.connections().items():
-            for state, value in (("in_use", count.in_use), ("idle", count.idle), ("waiting", count.waiting)):
+        for source, each in now.connections().items():
+            for state, value in (("in_use", each.in_use), ("idle", each.idle), ("waiting", each.waiting)):
                 yield f"{self._lines.start(source, state)}{number(value)}\n"
 
     def _breakers(self, tiers: list[tuple[str, str, Tier]]) -> Iterator[str]:

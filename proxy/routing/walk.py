@@ -90,6 +90,8 @@ class Trail:
     steps: list[Step] = field(default_factory=list)
     waited: float = 0.0
     """Seconds spent waiting for upstreams."""
+    trying: str | None = None
+    """The tier whose upstream has the request now, until its answer has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +207,7 @@ class _Journey:
         limits = self.limits(place)
         progress = Progress(started=self.ports.clock())
         outcome: Outcome = Abandoned()
+        self.trail.trying = tier.name
         try:
             outcome = await self.ports.send(self.question, tier.binding, limits, progress)
         finally:
@@ -215,6 +218,8 @@ class _Journey:
             attempted = _attempted(tier, permit, ruling, outcome, progress, now)
             self.trail.steps.append(attempted)
             self.trail.waited += now - progress.started
+            if not isinstance(outcome, Accepted):
+                self.trail.trying = None
         if isinstance(outcome, Accepted):
             return Served(outcome, attempted, permit)
         if isinstance(outcome, Rejected):

@@ -57,6 +57,7 @@ _LABELS = {
     "homeport_breaker_failures": _SM,
     "homeport_probes_total": _SM | {"kind", "result"},
     "homeport_tier_info": _AT | _SM | {"kind"},
+    "homeport_tier_in_flight": _AT,
     "homeport_tier_last_used_timestamp_seconds": _AT,
     "homeport_tier_last_success_timestamp_seconds": _AT,
     "homeport_tier_last_failure_timestamp_seconds": _AT,
@@ -343,6 +344,8 @@ async def test_what_is_in_flight_is_seen_while_it_runs(bot: Bot, first: Simulato
     running = [await client.chat.completions.create(model="m", messages=_HELLO, stream=True) for _ in range(3)]
     scrapes = await asyncio.gather(*(Scrape.of(replica) for _ in range(10)))
     assert {seen.value("homeport_requests_in_flight", assistant="bot") for seen in scrapes} == {3.0}
+    assert {seen.value("homeport_tier_in_flight", _PRIMARY) for seen in scrapes} == {3.0}
+    assert scrapes[0].value("homeport_tier_in_flight", _SECOND) is None
     assert scrapes[0].total("homeport_requests_total") == 0
     assert {seen.value("homeport_upstream_connections", source="first", state="in_use") for seen in scrapes} == {3.0}
     assert scrapes[0].value("homeport_upstream_connections", source="second", state="in_use") == 0
@@ -351,6 +354,7 @@ async def test_what_is_in_flight_is_seen_while_it_runs(bot: Bot, first: Simulato
         await replica.line("request", request_id=stream.response.headers["x-request-id"], outcome="cancelled")
     seen = await Scrape.settled(replica)
     assert seen.value("homeport_requests_in_flight", assistant="bot") == 0
+    assert seen.value("homeport_tier_in_flight", _PRIMARY) == 0
     assert seen.value("homeport_upstream_connections", source="first", state="in_use") == 0
     assert seen.total("homeport_requests_total", outcome="cancelled") == 3
 

@@ -18,6 +18,7 @@ def now(bindings: Bindings, **facts: Any) -> Now:
         "look": lambda _: CLOSED,
         "to_unix": lambda at: at,
         "serving": {},
+        "trying": dict,
         "connections": dict,
         "lately": Lately(),
         "journal": lambda: JournalStatus("redis", 9, 9.0, 1, 1, {}, True, ""),
