@@ -83,9 +83,12 @@ BOARD = Board(
                 ),
                 Lines(
                     "In flight",
-                    "Requests being served.",
+                    "Requests being served, and whose upstream has them now.",
                     Unit.COUNT,
-                    [Query(f"sum(homeport_requests_in_flight{{{_A}}})", "in flight")],
+                    [
+                        Query(f"sum(homeport_requests_in_flight{{{_A}}})", "in flight"),
+                        Query(f"sum by (tier) (homeport_tier_in_flight{{{_A}}})", "at {{tier}}"),
+                    ],
                 ),
                 Lines(
                     "Body bytes",

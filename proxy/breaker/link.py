@@ -233,14 +233,15 @@ class Link:
     async def _swap(self, target: str, row: Row, state: State, window: float) -> bool:
         """Offer `state`; True if it stands. Otherwise the row holds what the store says."""
         version = max(row.version, row.present) + 1
-        at = self._clock() + self._shift
+        before = self._clock()
+        at = before + self._shift
         new = Stored(version, self._lineage, codec.encode(state, self._shift))
         row.offered = new.row
         lasting = state.disabled is not None or state.isolated is not None
         swapped = await self._store.swap(
             target, row.present, new, not_before=at - _WINDOW, not_after=at + window, lasting=lasting
         )
-        self._shift = swapped.now - self._clock()
+        self._shift = meeting.shifted(self._shift, swapped.now, before, self._clock())
         if swapped.lineage != self._lineage:
             self._stir.set()
             return False
@@ -313,12 +314,13 @@ class Link:
     async def sync(self) -> None:
         """Ask the store for all that has changed, and put back what it has lost."""
         self._stir.clear()
+        before = self._clock()
         try:
             snapshot = await self._store.sync(self._replica)
-            self._shift = snapshot.now - self._clock()
+            now = self._clock()
+            self._shift = meeting.shifted(self._shift, snapshot.now, before, now)
             self._replicas = snapshot.replicas
             lost = bool(self._lineage) and snapshot.lineage != self._lineage
-            now = self._clock()
             if lost:
                 self._lost_until = now + machine.LEASE
             # Not twice in a row: a store that comes and goes would keep every tier from coming home.
@@ -357,8 +359,7 @@ class Link:
         ]
         if not stale:
             return
-        now, rows = await self._store.read(stale)
-        self._shift = now - self._clock()
+        _, rows = await self._store.read(stale)
         for target in stale:
             await self._meet(target, self._rows[target], rows.get(target))
 

@@ -13,6 +13,14 @@ from proxy.breaker import machine
 from proxy.breaker.state import Heard, Hears, Latch, State, Wait, Word
 
 
+def shifted(shift: float, told: float, before: float, after: float) -> float:
+    """From this process's clock to another's, which told its time between `before` and `after`, on this process's.
+
+    No further from the `shift` that was known than that proves: a reply that was read late says little.
+    """
+    return min(max(shift, told - after), told - before)
+
+
 def clamped(state: State, now: float) -> State:
     """`state` as its clock may have stepped since it was written: nothing lies in the future, and no wait has grown."""
     circuit, wait, evidence = state.circuit, state.wait, state.evidence

@@ -74,6 +74,10 @@ class Caller:
         if close:
             self.response.force_close()
         await self.response.write_eof()
+        transport = self._request.transport
+        if close and transport is not None and not transport.is_closing() and transport.can_write_eof():
+            # Not when the exchange is over: its caller has seen the last chunk, and may send its next request here.
+            transport.write_eof()
 
     def cut(self) -> None:
         """Drop the connection, so that what was sent cannot pass for a whole answer."""

@@ -146,17 +146,16 @@ def test_everything_points_at_the_pods(name: str) -> None:
     assert template["metadata"]["annotations"]["prometheus.io/port"] == str(ports["operators"])
 
 
-def test_a_changed_configuration_rolls_the_pods(tmp_path: Path) -> None:
-    """The ConfigMap's name follows its content, and the Deployment names it, so pods with the old one are replaced."""
+def test_a_changed_configuration_replaces_no_pod(tmp_path: Path) -> None:
+    """Only the ConfigMap changes, in its place: it is read again. A folder is mounted: a file alone never follows."""
     shutil.copytree(_FOLDER / "base", tmp_path / "base")
     before = list(yaml.safe_load_all(_render(tmp_path / "base")))
     file = tmp_path / "base" / "homeport.yaml"
     file.write_text(file.read_text().replace("gpt-5.4-mini", "gpt-5.4-nano"))
     after = list(yaml.safe_load_all(_render(tmp_path / "base")))
-    names = []
-    for documents in (before, after):
-        name = _one(documents, "ConfigMap")["metadata"]["name"]
-        volumes = _one(documents, "Deployment")["spec"]["template"]["spec"]["volumes"]
-        assert [each["configMap"]["name"] for each in volumes if "configMap" in each] == [name]
-        names.append(name)
-    assert names[0] != names[1]
+    assert [each for each in before if each not in after] == [_one(before, "ConfigMap")]
+    name = _one(after, "ConfigMap")["metadata"]["name"]
+    template = _one(after, "Deployment")["spec"]["template"]["spec"]
+    (volume,) = (each["name"] for each in template["volumes"] if each.get("configMap") == {"name": name})
+    (mount,) = (each for each in template["containers"][0]["volumeMounts"] if each["name"] == volume)
+    assert "subPath" not in mount

@@ -29,3 +29,14 @@ def test_each_is_blamed_for_what_it_met() -> None:
         assert set(state.circuit.failed) <= {*guard.circuit.failed, *known}
         assert state.circuit.reason == dict(state.circuit.failed)[state.circuit.tripped_by[-1]]
         assert set(shared.evidence.failed) <= {*state.circuit.failed}
+
+
+def test_a_clock_is_followed_no_further_than_is_proven() -> None:
+    """A prompt reply tells it well; a late one changes nothing that may be right; a clock that was set is followed."""
+    prompt = meeting.shifted(0.0, told=1000.0, before=10.0, after=10.002)
+    assert 989.998 <= prompt <= 990.0
+    late = meeting.shifted(prompt, told=1005.0, before=15.0, after=15.2)
+    assert late == prompt
+    later = meeting.shifted(989.0, told=1005.0, before=15.0, after=15.2)
+    assert later == 989.8
+    assert meeting.shifted(prompt, told=900.0, before=20.0, after=20.002) == 880.0
