@@ -30,6 +30,7 @@ TOKEN = "the-operators-token-of-the-audit"
 _ROOT = Path(proxy.__file__).parents[1]
 _PATIENCE = 30.0
 _PAGE = 500
+_TRIES = 5
 _LONG = 8.0
 """Seconds of a park for which operators do not wait."""
 
@@ -108,10 +109,16 @@ class Fleet:
             await member.replica.close()
 
     async def get(self, replica: Replica, path: str) -> dict[str, Any]:
-        """What the operators' listener answers."""
-        async with self._admin.get(replica.admin + path) as answer:
-            assert answer.status == 200, f"{path}: {answer.status} {await answer.text()}"
-            document: dict[str, Any] = orjson.loads(await answer.read())
+        """What the operators' listener answers. Where it says that Redis is slow just now, it is asked again."""
+        status, body = 0, b""
+        for left in reversed(range(_TRIES)):
+            async with self._admin.get(replica.admin + path) as answer:
+                status, body = answer.status, await answer.read()
+            if status != 503 or not left:
+                break
+            await asyncio.sleep(0.5)
+        assert status == 200, f"{path}: {status} {body.decode()}"
+        document: dict[str, Any] = orjson.loads(body)
         return document
 
     # -- operators

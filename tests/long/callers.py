@@ -11,7 +11,7 @@ import contextlib
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -108,8 +108,7 @@ class Callers:
             async with contextlib.AsyncExitStack() as stack:
                 async with asyncio.timeout(plan.leaves if plan.kind == "e" else None):
                     url, sent = base + _PATHS[plan.endpoint], body | (_TOOLS if plan.tools else {})
-                    asked = session.post(url, json=sent, headers=headers, allow_redirects=False)
-                    response = await stack.enter_async_context(asked)
+                    response = await stack.enter_async_context(_asked(session, url, sent, headers))
                 await _read(response, plan, view)
         except TimeoutError:
             view.left = plan.kind == "e"
@@ -118,6 +117,20 @@ class Callers:
             view.broke = type(error).__name__
         view.ended = time.time()
         return view
+
+
+@contextlib.asynccontextmanager
+async def _asked(
+    session: aiohttp.ClientSession, url: str, sent: dict[str, Any], headers: dict[str, str]
+) -> AsyncIterator[aiohttp.ClientResponse]:
+    try:
+        response = await session.post(url, json=sent, headers=headers, allow_redirects=False)
+    except aiohttp.ServerDisconnectedError:
+        # The end of a cut answer's connection may come a moment after its last byte, and this was sent in between: as
+        # any SDK does, say it again. Had it been heard, there would be two records of it, which is noticed.
+        response = await session.post(url, json=sent, headers=headers, allow_redirects=False)
+    async with response:
+        yield response
 
 
 async def _read(response: aiohttp.ClientResponse, plan: Plan, view: View) -> None:
