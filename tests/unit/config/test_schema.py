@@ -54,6 +54,30 @@ def test_the_defaults_are_the_documented_ones() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("source", "base_url", "chat", "credential"),
+    [
+        ("{kind: openai}", "https://api.openai.com/v1", "/chat/completions", "Authorization"),
+        ("{kind: anthropic}", "https://api.anthropic.com/v1", "/messages", "x-api-key"),
+        ("{kind: anthropic, base_url: http://h/v1/}", "http://h/v1", "/messages", "x-api-key"),
+        ("{kind: azure-openai, base_url: https://r/}", "https://r", "/openai/v1/chat/completions", "api-key"),
+        (
+            "{kind: azure-openai, base_url: https://r/openai/v1/, api_version: 2024-10-21}",
+            "https://r",
+            "/openai/deployments/my%20m/chat/completions?api-version=2024-10-21",
+            "api-key",
+        ),
+        ("{kind: azure-openai, base_url: https://r/a/openai}", "https://r/a", "/openai/v1/chat/completions", "api-key"),
+    ],
+)
+def test_a_kind_knows_where_its_requests_go(source: str, base_url: str, chat: str, credential: str) -> None:
+    """The base URL it has by itself, what it adds to one, and the header that carries the key."""
+    read = _config(f"sources: {{s: {source}}}").sources["s"]
+    assert read.base_url == base_url
+    assert read.speaks.path(terms.CHAT, "my m") == chat
+    assert read.credential_header == credential
+
+
 def test_null_stands_for_the_default() -> None:
     """A key whose value was taken out again does no harm; a cleared primary stays cleared."""
     text = "clients:\nlimits: {body: null}\nassistants: {a: {primary: null, fallbacks: , timeouts: null, chains: ~}}"
