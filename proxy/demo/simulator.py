@@ -1,4 +1,4 @@
-"""A simulated upstream on a real socket: speaks OpenAI's API when well, and misbehaves on the wire as its mood says.
+"""A simulated upstream on a real socket: OpenAI's API and Anthropic's when well, and misbehaving as its mood says.
 
 1. Every request that arrives whole is kept in `requests` before anything is answered, and is never sent on.
 2. `mood` may be changed at any time; it is looked at once per request, when that has arrived whole.
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Self, cast
 
-from proxy.demo import answers, chat, script, wire
+from proxy.demo import answers, chat, messages, script, wire
 from proxy.demo.answers import Speaker
 from proxy.demo.moods import WELL, Mood, Then
 from proxy.demo.responses import respond
@@ -143,8 +143,11 @@ class Simulator:
         if mood.reused_only and not reused:
             mood = WELL
         said = mood.instead if mood.instead is not None else self._answer(received, mood)
+        anthropic = messages.asked(received)
         if isinstance(said, Answer) and ("Content-Type", "text/html") not in said.headers:
-            said = replace(said, headers=(*said.headers, *answers.usual_headers()))
+            said = messages.retold(said) if anthropic else said
+            usual = messages.usual_headers() if anthropic else answers.usual_headers()
+            said = replace(said, headers=(*said.headers, *usual))
         return said, mood
 
     def _answer(self, received: Received, mood: Mood) -> Answer:
@@ -152,7 +155,9 @@ class Simulator:
         if mood.thinks is not None:
             speaker = replace(speaker, thinks=mood.thinks)
         if received.method == "GET" and received.path == "/v1/models":
-            return answers.model_list(speaker)
+            return messages.model_list(speaker) if messages.asked(received) else answers.model_list(speaker)
+        if received.method == "POST" and received.path == messages.PATH:
+            return messages.answer(received, speaker, no_model=mood.no_model)
         speak = _SPOKEN.get(received.path)
         if speak is None or received.method != "POST":
             text = f"Invalid URL ({received.method} {received.path})"
