@@ -126,13 +126,13 @@ def _sift(asked: Mapping[str, Any], dropped: Dropped) -> None:
 def _max_tokens(asked: Mapping[str, Any], params: Params) -> int:
     names = ("max_completion_tokens", "max_tokens")
     # What the operator set holds, under whichever of the two names; and so does a cap.
-    found = next((params.set[name] for name in names if name in params.set), None)
-    if found is None:
-        found = next((asked[name] for name in names if name in asked), DEFAULT_MAX_TOKENS)
-        if not isinstance(found, int) or isinstance(found, bool):
-            raise CannotCarry("max_tokens", "`max_tokens` has to be a whole number.")
-        found = min(found, *(int(params.cap[name]) for name in names if name in params.cap), found)
-    return int(found)
+    ours = [params.set[name] for name in names if name in params.set]
+    theirs = [asked[name] for name in names if name in asked]
+    found = (ours or theirs or [DEFAULT_MAX_TOKENS])[0]
+    if not isinstance(found, int) or isinstance(found, bool):
+        raise CannotCarry("max_tokens", "`max_tokens` has to be a whole number.")
+    caps = [] if ours else [int(params.cap[name]) for name in names if name in params.cap]
+    return min(found, *caps) if caps else found
 
 
 def _sampling(asked: Mapping[str, Any], params: Params, model: Takes, dropped: Dropped) -> dict[str, Any]:
