@@ -17,7 +17,8 @@ from proxy.providers.anthropic.carried import CannotCarry, Dropped
 
 Block = dict[str, Any]
 
-_IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
+_IMAGES = {name: name for name in ("image/jpeg", "image/png", "image/gif", "image/webp")} | {"image/jpg": "image/jpeg"}
+"""What this API takes, by what callers call it."""
 _PDF = "application/pdf"
 _PDF_BEGINS = "JVBERi0"
 """`%PDF-`, in base64."""
@@ -185,7 +186,7 @@ def _image(part: Mapping[str, Any], dropped: Dropped) -> list[Block]:
         raise CannotCarry(
             "messages.image_url", "Claude sees JPEG, PNG, GIF and WebP: by http(s), or base64 in the URL."
         )
-    source = {"type": "base64", "media_type": head[1].lower(), "data": url[head.end() :]}
+    source = {"type": "base64", "media_type": _IMAGES[head[1].lower()], "data": url[head.end() :]}
     return [{"type": "image", "source": source}]
 
 

@@ -170,6 +170,13 @@ def test_images() -> None:
     assert dropped(messages=[turn]) == ("messages.image_url.detail",)
 
 
+def test_an_image_by_its_wrong_name() -> None:
+    """Many callers say `jpg`; this API does not know that word."""
+    part = {"type": "image_url", "image_url": {"url": "data:image/jpg;base64,AAAA"}}
+    (block,) = _turns({"role": "user", "content": [part]})[0]["content"]
+    assert block["source"]["media_type"] == "image/jpeg"
+
+
 def test_documents() -> None:
     """A PDF that is sent along, with its name as the title; as a data URL, or bare."""
     files = [{"file_data": "data:application/pdf;base64,JVBERi0x", "filename": "a.pdf"}, {"file_data": "JVBERi0x"}]
