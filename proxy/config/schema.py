@@ -207,7 +207,9 @@ class FaultRule(_Part):
 class Source(_Part):
     """Where models are served. Shared by assistants."""
 
-    kind: Annotated[Literal["openai", "openai-compatible", "azure-openai", "anthropic"], BeforeValidator(words.kind)]
+    kind: Annotated[source_kinds.Name, BeforeValidator(words.kind)]
+    preset: source_kinds.Preset | None = None
+    """Of kind openai-compatible: a vendor or a local server, in place of its base URL."""
     base_url: Annotated[str, Field(json_schema_extra=lambda schema: schema.pop("default", None))] = ""
     """An http(s) URL up to and with `/v1`; for kind azure-openai the resource's. openai and anthropic have one."""
     api_version: Annotated[str, AfterValidator(words.api_version)] | None = None

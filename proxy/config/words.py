@@ -17,6 +17,7 @@ from pydantic import SecretStr
 
 from proxy.config.fault import Wrong
 from proxy.providers import kinds
+from proxy.providers.presets import PRESETS
 from proxy.terms import Cause
 
 ASSISTANT_ID = r"[a-z0-9][a-z0-9._-]{0,62}"
@@ -67,6 +68,14 @@ def request_field(value: str) -> str:
         raise Wrong(f"`{value}` cannot be changed by params", _HOMEPORTS[value])
     if not value:
         raise Wrong("expected the name of a field of the request", "write it like temperature")
+    return value
+
+
+def preset(value: str) -> str:
+    if value not in PRESETS:
+        meant = nearest(value, PRESETS)
+        remedy = f"did you mean `{meant}`?" if meant else f"it can be {listed(PRESETS)}; or write its base_url"
+        raise Wrong("no preset of that name", remedy)
     return value
 
 

@@ -55,6 +55,19 @@ _CASES = {
         "f:5:38: sources.three.api_version: only kind `azure-openai` has an api_version; "
         "leave it out, or correct `kind`",
     ),
+    "a preset beside a base URL": (
+        "  three: {kind: openai-compatible, preset: groq, base_url: https://h/v1}",
+        "f:5:60: sources.three.base_url: a base_url beside a preset, which is one; keep one of them",
+    ),
+    "a preset of another kind": (
+        "  three: {kind: openai, preset: groq}",
+        "f:5:10: sources.three.base_url: only kind `openai-compatible` has presets; "
+        "leave `preset` out, or correct `kind`",
+    ),
+    "a preset that is none": (
+        "  three: {kind: openai-compatible, preset: grok}",
+        "f:5:44: sources.three.preset: no preset of that name; did you mean `groq`?",
+    ),
     "an Azure resource without its address": (
         "  three: {kind: azure-openai}",
         "f:5:10: sources.three.base_url: kind `azure-openai` needs a base_url; "
