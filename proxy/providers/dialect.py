@@ -93,7 +93,9 @@ class Dialect(Protocol):
         """A JSON answer without an error; None when it is not the answer that was asked for. `document` is `body`."""
         ...
 
-    def reader(self, question: Question, named: Callable[[str], str | None], now_unix: float) -> StreamReader:
+    def reader(
+        self, question: Question, binding: Binding, named: Callable[[str], str | None], now_unix: float
+    ) -> StreamReader:
         """A fresh reader for one streamed answer; `named` says what may be told of its model's name."""
         ...
 

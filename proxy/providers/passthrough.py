@@ -40,7 +40,9 @@ class PassThrough:
         model = document.get("model")
         return Told(body, openai.read_usage(document.get("usage")), model if isinstance(model, str) else None)
 
-    def reader(self, question: Question, named: Callable[[str], str | None], now_unix: float) -> StreamReader:
+    def reader(
+        self, question: Question, binding: Binding, named: Callable[[str], str | None], now_unix: float
+    ) -> StreamReader:
         return openai.stream_reader(question.endpoint, named)
 
     def refusal(self, body: bytes, diagnosis: Diagnosis) -> bytes:

@@ -281,7 +281,7 @@ class _Attempt:
         return Failed(Diagnosis(Cause.SERVER, "not_a_stream")) if isinstance(outcome, Accepted) else outcome
 
     async def _stream(self, reply: Reply) -> Outcome:
-        reader = self._dialect.reader(self._question, self._source.named, self._unix())
+        reader = self._dialect.reader(self._question, self._binding, self._source.named, self._unix())
 
         def accept(events: Sequence[StreamEvent], *, complete: bool) -> Accepted:
             stream = Stream((*held, *events), reader, self._diagnose)

@@ -15,6 +15,7 @@ from proxy.providers.anthropic.answer import dumps
 from proxy.providers.anthropic.carried import CannotCarry
 from proxy.providers.anthropic.stream import MessagesReader
 from proxy.providers.dialect import Call, Told, Uncarried
+from proxy.providers.openai import amended
 from proxy.terms import CHAT, Binding, Cause, Diagnosis, Endpoint, Headers, Question, StreamReader
 
 PATH = "/messages"
@@ -66,8 +67,10 @@ class Messages:
     def answer(self, body: bytes, document: Mapping[str, Any], now_unix: float) -> Told | None:
         return answer.told(document, now_unix)
 
-    def reader(self, question: Question, named: Callable[[str], str | None], now_unix: float) -> StreamReader:
-        options = question.document.get("stream_options")
+    def reader(
+        self, question: Question, binding: Binding, named: Callable[[str], str | None], now_unix: float
+    ) -> StreamReader:
+        options = amended(question.document, binding.params).get("stream_options")
         with_usage = isinstance(options, Mapping) and options.get("include_usage") is True
         return MessagesReader(named, now_unix, with_usage=with_usage)
 

@@ -9,7 +9,9 @@ import orjson
 import pytest
 
 from proxy.providers import sse
-from proxy.terms import Sign, StreamEvent, Usage
+from proxy.providers.anthropic.messages import Messages
+from proxy.terms import Binding, Params, Sign, StreamEvent, Usage
+from tests.unit.providers.anthropic.asked import question
 from tests.unit.providers.anthropic.transcripts import CREATED, NAMES, chunks, reader, transcript
 
 
@@ -90,6 +92,22 @@ def test_usage_is_the_last_thing_said() -> None:
     }
     assert read.usage == Usage(2160, 40, 2048, 31)
     assert events[-1].raw.endswith(b"data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize(
+    ("asked", "params", "told"),
+    [
+        ({"include_usage": True}, Params(), True),
+        ({"include_usage": True}, Params(drop=("stream_options",)), False),
+        (None, Params(set={"stream_options": {"include_usage": True}}), True),
+        (["odd"], Params(), False),
+    ],
+)
+def test_who_asks_for_the_usage(asked: object, params: Params, told: bool) -> None:
+    """The caller, or the tier's own `params`, as at any source."""
+    binding = Binding("claude", "anthropic", "claude", params)
+    read = Messages().reader(question(stream=True, stream_options=asked), binding, str, CREATED)
+    assert (chunks(read.feed(transcript("text")))[-1].usage is not None) is told
 
 
 def test_a_refusal() -> None:
