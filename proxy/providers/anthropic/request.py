@@ -142,8 +142,8 @@ def _sampling(asked: Mapping[str, Any], params: Params, model: Takes, dropped: D
         value = asked.get(name)
         if value is not None and (not isinstance(value, int | float) or isinstance(value, bool)):
             raise CannotCarry(name, f"`{name}` has to be a number.")
-        # 1 is what holds anyway, for both of them.
-        if value is not None and (value != 1 or name in params.set):
+        # 1 is what holds anyway, but not for top_k.
+        if value is not None and (value != 1 or name == "top_k" or name in params.set):
             given[name] = value
     # While it thinks, a model has no sampling either.
     sampled = model.sampling and asked.get("thinking", _THINKS_NOT) == _THINKS_NOT

@@ -313,6 +313,7 @@ def test_params_hold_before_all_else() -> None:
         ({"temperature": 1.7}, {}, ("temperature",)),
         ({"temperature": 0.3, "top_p": 0.9}, {"temperature": 0.3}, ("top_p",)),
         ({"top_p": 0.9, "top_k": 5}, {"top_p": 0.9, "top_k": 5}, ()),
+        ({"top_k": 1}, {"top_k": 1}, ()),
         ({"temperature": 1.7, "top_p": 0.9}, {"top_p": 0.9}, ("temperature",)),
     ],
 )
