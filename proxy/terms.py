@@ -71,6 +71,8 @@ class Cause(StrEnum):
     CONTENT_POLICY = "content_policy"
     STATE_NOT_HERE = "state_not_here"
     CLIENT_FAULT = "client_fault"
+    UNSUPPORTED = "unsupported"
+    """This kind of source has no way to be asked this; nothing was sent. Another tier may have one."""
     LOCAL = "local"
     """Our own trouble: file descriptors, memory, our resolver, our pool is full."""
 
@@ -148,7 +150,9 @@ class StreamReader(Protocol):
     """The model that the upstream says it served."""
 
     def feed(self, data: bytes) -> list[StreamEvent]:
-        """Events that `data` completes. Their `raw`, put together, are what was fed, less an event still incomplete."""
+        """Events that `data` completes. Their `raw`, put together, is for the caller: what was fed, less an event still
+        incomplete, or what the dialect makes of that.
+        """
         ...
 
     def finish(self) -> list[StreamEvent]:
@@ -206,6 +210,8 @@ class Accepted:
     """Nothing is left to read from `reply`."""
     usage: Usage | None = None
     model: str | None = None
+    dropped: tuple[str, ...] = ()
+    """Fields of the request that this tier could not be asked, and that only tune."""
 
 
 @dataclass(frozen=True, slots=True)

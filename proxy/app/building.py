@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from proxy.config import schema
 from proxy.edge.exchange import Bounds
 from proxy.providers.faults import override_row
+from proxy.providers.kinds import KINDS
 from proxy.upstream.attempt import Source
 from proxy.upstream.client import Connecting
 
@@ -33,15 +34,19 @@ def identify(secret: str) -> str:
 
 
 def _source(source: schema.Source) -> Source:
-    secret = source.api_key
-    credential = (("Authorization", f"Bearer {secret.get_secret_value()}"),) if secret else ()
+    kind, dialect, secret = KINDS[source.kind], source.speaks, source.api_key
+    key = secret.get_secret_value() if secret else ""
+    credential = ((kind.credential, f"Bearer {key}" if kind.bearer else key),) if key else ()
     fixed = tuple((name, value.get_secret_value()) for name, value in source.headers.items())
+    said = {name.lower() for name, _ in fixed}
+    usual = tuple(pair for pair in dialect.headers if pair[0].lower() not in said)
     return Source(
         base_url=source.base_url,
-        headers=(*credential, *fixed),
+        headers=(*usual, *credential, *fixed),
         forward_headers=frozenset(name.lower() for name in source.forward_headers),
         connecting=Connecting(source.max_connections, source.proxy, source.ca_file, source.private),
         overrides=tuple(
             override_row(fault.status, fault.code, fault.type, fault.phrase, fault.cause) for fault in source.faults
         ),
+        dialect=dialect,
     )

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from proxy.config.fault import Finding, Loc
 from proxy.config.schema import Binding, Chain, Config, Thresholds, merge
 from proxy.config.words import listed, nearest
+from proxy.terms import EMBEDDINGS
 
 
 def find(config: Config) -> list[Finding]:
@@ -79,12 +80,14 @@ def _clients(config: Config) -> Iterator[Finding]:
 
 def _sources(config: Config) -> Iterator[Finding]:
     for name, source in config.sources.items():
-        written = {header.lower() for header in source.headers}
-        if source.api_key is not None and "authorization" in written:
-            loc: Loc = ("sources", name, "headers", next(h for h in source.headers if h.lower() == "authorization"))
-            yield Finding(loc, "an Authorization beside `api_key`", "keep one of them")
-        for place, header in enumerate(source.forward_headers):
-            if header.lower() == config.identity.header.lower():
+        header = source.credential_header
+        twice = next((each for each in source.headers if each.lower() == header.lower()), None)
+        if source.api_key is not None and twice is not None:
+            loc: Loc = ("sources", name, "headers", twice)
+            named = "an Authorization" if header == "Authorization" else f"an `{header}`"
+            yield Finding(loc, f"{named} beside `api_key`", "keep one of them")
+        for place, forwarded in enumerate(source.forward_headers):
+            if forwarded.lower() == config.identity.header.lower():
                 loc = ("sources", name, "forward_headers", place)
                 yield Finding(loc, "the identity header is Homeport's alone", "leave it out", (("identity",),))
 
@@ -176,6 +179,7 @@ def _assistant(config: Config, name: str) -> Iterator[Finding]:
         yield from _declared(base, chain)
         if key == "embeddings":
             yield from _one_model(base, chain)
+            yield from _no_embeddings(config, base, chain)
 
 
 def _tiers_of(config: Config, base: Loc, chain: Chain) -> Iterator[Finding]:
@@ -230,6 +234,14 @@ def _one_model(base: Loc, chain: Chain) -> Iterator[Finding]:
         if binding.model != tiers[0][1].model:
             problem = f"another model than {_tier_name(tiers[0][0])}'s: vectors of two models do not fit in one index"
             yield Finding((*loc, "model"), problem, "use one embedding model in the whole chain", (tiers[0][0],))
+
+
+def _no_embeddings(config: Config, base: Loc, chain: Chain) -> Iterator[Finding]:
+    for loc, binding in _tiers(base, chain):
+        source = config.sources.get(binding.source)
+        if source is not None and not source.speaks.serves(EMBEDDINGS):
+            problem = f"a source of kind `{source.kind}` has no embeddings"
+            yield Finding((*loc, "source"), problem, "name a source that has", (("sources", binding.source, "kind"),))
 
 
 def _timeouts(config: Config, name: str) -> Iterator[Finding]:

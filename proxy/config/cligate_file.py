@@ -115,7 +115,7 @@ def _source(source: ImportedSource, *, live: bool) -> Iterator[str]:
         written["base_url"] = source.base_url
     if source.variable:
         written["api_key"] = f"${{{source.variable}}}"
-    if source.kind == "azure-openai" and source.api_version:
+    if source.api_version:
         written["api_version"] = source.api_version
     fields = ", ".join(
         f"{name}: {flow(value) if name == 'api_key' else plain_text(value)}" for name, value in written.items()

@@ -13,8 +13,8 @@ from typing import Any
 from proxy.config import words
 from proxy.config.addresses import base_url
 from proxy.config.fault import Wrong
-from proxy.config.schema import OPENAI_URL
 from proxy.config.words import KINDS
+from proxy.providers import kinds
 
 MOST_FALLBACKS = 3
 _ACCOUNTS = ("claude-account", "chatgpt-account")
@@ -32,6 +32,8 @@ _PROVIDERS = {
     "openrouter": ("openai-compatible", "https://openrouter.ai/api/v1"),
 }
 """CliGate's types of provider: the kind of source that serves each here, and the URL that CliGate takes by itself."""
+_AZURE_VERSION = "2024-10-21"
+"""Which CliGate takes where a key names none."""
 _MODELS = {
     "openai": "gpt-5.4",
     "azure-openai": "gpt-5.4",
@@ -159,8 +161,7 @@ class Tiers:
             problem = f"the provider of CliGate's key {id_} is not known: {where}"
             return ImportedTier(self._source("", f"key {id_}", None).name, model, problem)
         problem = "" if found.enabled else f"CliGate's key {id_} is switched off there"
-        deployed = found.type == "azure-openai" and found.deployment
-        note = f"in CliGate the deployment {found.deployment} answers, whatever the model" if deployed else ""
+        model, note = _deployed(found, model)
         return self._tier(self._source(found.type, f"key {id_}", found), model, problem, note)
 
     def _of_switch(self, switch: Switch) -> ImportedTier:
@@ -172,7 +173,9 @@ class Tiers:
         fitting = [key for key in self._keys if key.type == provider and key.enabled]
         least = min(fitting, key=lambda key: key.requests)
         note = f"of {len(fitting)} keys the least used one, which CliGate would take" if len(fitting) > 1 else ""
-        return self._tier(self._source(provider, f"key {least.id}", least), "", "", note)
+        model, said = _deployed(least, "")
+        note = "; ".join(filter(None, [note, said]))
+        return self._tier(self._source(provider, f"key {least.id}", least), model, "", note)
 
     def _tier(self, source: ImportedSource, model: str, problem: str, note: str = "") -> ImportedTier:
         if not model and source.provider in _MODELS:
@@ -186,8 +189,8 @@ class Tiers:
             kind, usual = _PROVIDERS.get(provider, ("", ""))
             name = self._name(provider if provider in _PROVIDERS else "source")
             variable = "" if provider in _ACCOUNTS else f"{name}-api-key".upper().replace("-", "_")
-            url = key.base_url if key and key.base_url else usual
-            version = key.api_version if key else ""
+            url = _url(kind, key.base_url) if key and key.base_url else usual
+            version = (key.api_version if key else "") or _AZURE_VERSION if kind == "azure-openai" else ""
             made = self.sources[provider, whose] = ImportedSource(name, provider, kind, url, variable, version, whose)
         return made
 
@@ -211,16 +214,36 @@ def _unserved(source: ImportedSource) -> str:
         return "Homeport has no kind of source for this provider"
     if not source.served:
         return f"sources of kind {source.kind} are not served by this version of Homeport"
-    return "" if usable(source.base_url) else f"the base URL of this {source.provider} key cannot be used: set another"
+    if not source.base_url and kinds.KINDS[source.kind].base_url is None:
+        return f"no base URL is known of this {source.provider} key: set it"
+    if not usable(source.base_url):
+        return f"the base URL of this {source.provider} key cannot be used: set another"
+    try:
+        words.api_version(source.api_version or _AZURE_VERSION)
+    except Wrong:
+        return f"the API version of this {source.provider} key cannot be used: set another"
+    return ""
 
 
 def usable(url: str) -> bool:
-    """Can a source have this base URL? Nothing is one: the kind's own."""
+    """Can a source have this base URL? Nothing is one, where the kind has its own."""
     try:
-        base_url(url or OPENAI_URL)
+        base_url(url or "https://one.of.its.own")
     except Wrong:
         return False
     return True
+
+
+def _url(kind: str, url: str) -> str:
+    """CliGate's base URL as one of Homeport's: for Anthropic it leaves out the version, which it adds by itself."""
+    return f"{url.rstrip('/')}/v1" if kind == "anthropic" and not url.rstrip("/").endswith("/v1") else url
+
+
+def _deployed(key: Key, model: str) -> tuple[str, str]:
+    """The model that a tier at this key names here, and what is worth knowing of that."""
+    if key.type != "azure-openai" or not key.deployment:
+        return model, ""
+    return key.deployment, f"in CliGate the deployment {key.deployment} answers, whatever the model"
 
 
 def _unusable(model: str) -> str:

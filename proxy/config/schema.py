@@ -32,8 +32,8 @@ from pydantic import (
 )
 
 from proxy import terms
-from proxy.config import words
-from proxy.config.addresses import Address, base_url, proxy_url
+from proxy.config import source_kinds, words
+from proxy.config.addresses import Address, proxy_url
 from proxy.config.fault import Wrong
 from proxy.config.fields import (
     Ability,
@@ -60,9 +60,9 @@ from proxy.config.headers import forwarded_name
 from proxy.config.migrations import Change
 from proxy.config.quantities import within
 from proxy.config.words import SharedStore
+from proxy.providers.dialect import Dialect
+from proxy.providers.kinds import KINDS
 from proxy.providers.networks import is_private_host
-
-OPENAI_URL = "https://api.openai.com/v1"
 
 
 class _Part(BaseModel):
@@ -207,11 +207,15 @@ class FaultRule(_Part):
 class Source(_Part):
     """Where models are served. Shared by assistants."""
 
-    kind: Annotated[Literal["openai", "openai-compatible"], BeforeValidator(words.kind)]
+    kind: Annotated[source_kinds.Name, BeforeValidator(words.kind)]
+    preset: source_kinds.Preset | None = None
+    """Of kind openai-compatible: a vendor or a local server, in place of its base URL."""
     base_url: Annotated[str, Field(json_schema_extra=lambda schema: schema.pop("default", None))] = ""
-    """An http(s) URL up to and with `/v1`. May be left out for kind openai."""
+    """An http(s) URL up to and with `/v1`; for kind azure-openai the resource's. openai and anthropic have one."""
+    api_version: Annotated[str, AfterValidator(words.api_version)] | None = None
+    """Of kind azure-openai: its deployments are then named in the path."""
     api_key: Secret | None = None
-    """Sent as a bearer token."""
+    """Sent as a bearer token; as `x-api-key` to kind anthropic, as `api-key` to kind azure-openai."""
     headers: Frozen[HeaderName, Secret] = Field(default_factory=dict)
     """Sent with every request; their values are kept secret."""
     forward_headers: tuple[Annotated[str, AfterValidator(forwarded_name)], ...] = ()
@@ -230,17 +234,28 @@ class Source(_Part):
     @field_validator("base_url", mode="after")
     @classmethod
     def _base_url(cls, value: str, info: ValidationInfo) -> str:
-        if value:
-            return base_url(value)
-        if info.data.get("kind") == "openai-compatible":
-            raise Wrong("kind `openai-compatible` needs a base_url", "add it, like base_url: http://127.0.0.1:11434/v1")
-        return OPENAI_URL
+        return source_kinds.url(value, info.data)
+
+    @field_validator("api_version", mode="after")
+    @classmethod
+    def _api_version(cls, value: str | None, info: ValidationInfo) -> str | None:
+        return source_kinds.version(value, info.data)
 
     @field_validator("ca_file", mode="after")
     @classmethod
     def _ca_file(cls, value: str | None, info: ValidationInfo) -> str | None:
         directory: Path | None = info.context
         return value if value is None or directory is None else str(directory / value)
+
+    @property
+    def speaks(self) -> Dialect:
+        """What its kind makes of questions and answers."""
+        return KINDS[self.kind].dialect(self.api_version)
+
+    @property
+    def credential_header(self) -> str:
+        """The header that carries `api_key`."""
+        return KINDS[self.kind].credential
 
     @property
     def host(self) -> str:

@@ -40,6 +40,16 @@ sources:
   openai:
     kind: openai
     api_key: ${OPENAI_API_KEY}
+# A Claude behind OpenAI's API: chat completions are translated, see docs/anthropic.md.
+#  claude:
+#    kind: anthropic
+#    api_key: ${ANTHROPIC_API_KEY:-unused}
+# Deployments of an Azure resource; `model` is the deployment. Without api_version: the API that has no versions.
+#  azure:
+#    kind: azure-openai
+#    base_url: https://my-resource.openai.azure.com
+#    api_version: "2024-10-21"
+#    api_key: ${AZURE_OPENAI_API_KEY:-unused}
 #  local:
 #    kind: openai-compatible
 #    base_url: http://127.0.0.1:11434/v1
@@ -55,6 +65,7 @@ assistants:
     primary: {source: openai, model: gpt-5.4}
     fallbacks:
       - {source: openai, model: gpt-5.4-mini}
+#      - {source: claude, model: claude-sonnet-4-6}
 #      - {source: local, model: llama3.3, params: {drop: [service_tier], cap: {max_tokens: 4096}}}
 
 # Embeddings need a chain of their own, of one model: vectors of two models do not fit in one index.

@@ -16,6 +16,8 @@ from urllib.parse import parse_qsl, urlencode
 from pydantic import SecretStr
 
 from proxy.config.fault import Wrong
+from proxy.providers import kinds
+from proxy.providers.presets import PRESETS
 from proxy.terms import Cause
 
 ASSISTANT_ID = r"[a-z0-9][a-z0-9._-]{0,62}"
@@ -23,8 +25,8 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
 
 VERSION = 1
 """Of the configuration's form. A file of an older one is migrated, a newer one is refused."""
-KINDS = ("openai", "openai-compatible")
-_LATER_KINDS = frozenset({"azure-openai", "anthropic", "claude-account", "chatgpt-account"})
+KINDS = tuple(kinds.KINDS)
+_LATER_KINDS = frozenset({"claude-account", "chatgpt-account"})
 _ABILITIES = ("tools", "images", "json_schema")
 _HOMEPORTS = {
     "model": "the model is the binding's: write it as `model` beside `params`",
@@ -66,6 +68,20 @@ def request_field(value: str) -> str:
         raise Wrong(f"`{value}` cannot be changed by params", _HOMEPORTS[value])
     if not value:
         raise Wrong("expected the name of a field of the request", "write it like temperature")
+    return value
+
+
+def preset(value: str) -> str:
+    if value not in PRESETS:
+        meant = nearest(value, PRESETS)
+        remedy = f"did you mean `{meant}`?" if meant else f"it can be {listed(PRESETS)}; or write its base_url"
+        raise Wrong("no preset of that name", remedy)
+    return value
+
+
+def api_version(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]{0,39}", value, re.ASCII):
+        raise Wrong("expected a version of an API", 'write it like "2024-10-21"')
     return value
 
 

@@ -73,6 +73,9 @@ class Fault:
 
     def event(self, path: str, sequence: int) -> bytes:
         """As an event inside a stream from `path`."""
+        if path.endswith("/messages"):
+            said = {"type": "api_error" if self.type == "server_error" else self.type, "message": self.message}
+            return event(orjson.dumps({"type": "error", "error": said}), "error")
         if not path.endswith("/responses"):
             return event(self.body())
         typed = {"type": "error", "code": self.code, "message": self.message, "param": self.param}

@@ -1,4 +1,4 @@
-"""A simulated upstream on a real socket: speaks OpenAI's API when well, and misbehaves on the wire as its mood says.
+"""A simulated upstream on a real socket: OpenAI's API, Azure's and Anthropic's, and misbehaving as its mood says.
 
 1. Every request that arrives whole is kept in `requests` before anything is answered, and is never sent on.
 2. `mood` may be changed at any time; it is looked at once per request, when that has arrived whole.
@@ -16,11 +16,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Self, cast
 
-from proxy.demo import answers, chat, script, wire
+from proxy.demo import answers, azure, chat, messages, script, wire
 from proxy.demo.answers import Speaker
 from proxy.demo.moods import WELL, Mood, Then
 from proxy.demo.responses import respond
 from proxy.demo.wire import Answer, Received
+from proxy.terms import Headers
 
 _KEPT = 1000
 """Requests that are remembered."""
@@ -144,15 +145,24 @@ class Simulator:
             mood = WELL
         said = mood.instead if mood.instead is not None else self._answer(received, mood)
         if isinstance(said, Answer) and ("Content-Type", "text/html") not in said.headers:
-            said = replace(said, headers=(*said.headers, *answers.usual_headers()))
+            said = messages.retold(said) if messages.asked(received) else said
+            said = replace(said, headers=(*said.headers, *_usual_headers(received)))
         return said, mood
 
     def _answer(self, received: Received, mood: Mood) -> Answer:
+        if not azure.asked(received):
+            return self._speak(received, mood)
+        inner = azure.inner(received)
+        return inner if isinstance(inner, Answer) else azure.outer(self._speak(inner, mood))
+
+    def _speak(self, received: Received, mood: Mood) -> Answer:
         speaker = replace(self._speaker, text=mood.text, pause=mood.pause)
         if mood.thinks is not None:
             speaker = replace(speaker, thinks=mood.thinks)
         if received.method == "GET" and received.path == "/v1/models":
-            return answers.model_list(speaker)
+            return messages.model_list(speaker) if messages.asked(received) else answers.model_list(speaker)
+        if received.method == "POST" and received.path == messages.PATH:
+            return messages.answer(received, speaker, no_model=mood.no_model)
         speak = _SPOKEN.get(received.path)
         if speak is None or received.method != "POST":
             text = f"Invalid URL ({received.method} {received.path})"
@@ -166,6 +176,12 @@ class Simulator:
             return speak(document, speaker)
         except (AttributeError, LookupError, TypeError, ValueError):
             return answers.refusal(400, answers.Fault("Invalid type for a field of the request.", code="invalid_type"))
+
+
+def _usual_headers(received: Received) -> Headers:
+    if azure.asked(received):
+        return azure.usual_headers()
+    return messages.usual_headers() if messages.asked(received) else answers.usual_headers()
 
 
 class _Line(asyncio.Protocol):

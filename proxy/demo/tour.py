@@ -39,7 +39,7 @@ identity: {{default: support-bot}}
 breaker: {{cooldown: {cooldown}s}}
 sources:
   north: {{kind: openai-compatible, base_url: {north}}}
-  south: {{kind: openai-compatible, base_url: {south}}}
+  south: {{kind: anthropic, base_url: {south}, api_key: unused}}
   local: {{kind: openai-compatible, base_url: {local}}}
 assistants:
   support-bot:
@@ -56,6 +56,7 @@ assistants:
 
 _OPENING = """\
 Homeport, shown with three simulated upstreams: no key is needed, and nothing leaves this machine.
+south speaks Anthropic's API, the others OpenAI's; whoever calls sees OpenAI's alone.
 Two assistants call it, each with a chain of its own. This is the part of the configuration that says so:
 
 {chains}"""

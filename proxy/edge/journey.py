@@ -16,7 +16,7 @@ from proxy.providers.sse import comment
 from proxy.routing.bindings import Chain, Route
 from proxy.routing.verdict import REQUEST_FAULTS
 from proxy.routing.walk import Deadline, Refused, Served, conclude, walk
-from proxy.terms import Abandoned, Diagnosis, Headers, Interrupted, Question
+from proxy.terms import Abandoned, Accepted, Cause, Diagnosis, Headers, Interrupted, Question
 
 _SENT_AT_ONCE = 64 * 1024
 """Bytes: a socket takes these without waiting for the caller."""
@@ -42,7 +42,7 @@ async def travel(exchange: Exchange, question: Question, chain: Chain, route: Ro
 
 async def _deliver(exchange: Exchange, served: Served, pulse: Pulse | None, deadline: Deadline) -> None:
     accepted, clock = served.accepted, exchange.ports.clock
-    exchange.served = served.attempted
+    exchange.served, exchange.dropped = served.attempted, accepted.dropped
     broke: Interrupted | Abandoned | None = Abandoned()
     began = clock()
     try:
@@ -56,7 +56,7 @@ async def _deliver(exchange: Exchange, served: Served, pulse: Pulse | None, dead
             await exchange.caller.send(status, (*headers, *exchange.headers()), accepted.body)
             broke = None
         else:
-            await exchange.caller.open(status, (*_length(accepted.reply.headers), *headers, *exchange.headers()))
+            await exchange.caller.open(status, (*_length(accepted), *headers, *exchange.headers()))
             until = asyncio.get_running_loop().time() + deadline.until - clock()
             broke = await relay_body(accepted, exchange.caller, deadline.idle, until)
     finally:
@@ -73,7 +73,8 @@ async def _refused(exchange: Exchange, refused: Refused, question: Question, cha
     answer = refused.verbatim
     if answer is not None:
         exchange.quoted = refused.by
-        exchange.outcome = "client_error" if answer.diagnosis.cause in REQUEST_FAULTS else "exhausted"
+        its_own = answer.diagnosis.cause in REQUEST_FAULTS or answer.diagnosis.cause is Cause.UNSUPPORTED
+        exchange.outcome = "client_error" if its_own else "exhausted"
         said = error_object(answer.body) or {}
         error = {"message": f"The upstream answered HTTP {answer.status}.", "type": "upstream_error", **said}
         await exchange.send_error(answer.status, headers_down(answer.headers), answer.body, error)
@@ -132,7 +133,10 @@ def _outcome(broke: Interrupted | Abandoned | None, served: Served) -> str:
             return "cancelled"
 
 
-def _length(headers: Headers) -> Headers:
-    """The upstream's Content-Length, if the bytes to come are the bytes it counted."""
+def _length(accepted: Accepted) -> Headers:
+    """The answer's Content-Length: what was read, or what the upstream counted if the bytes to come are those."""
+    if accepted.complete:
+        return (("content-length", str(len(accepted.body))),)
+    headers = accepted.reply.headers
     names = {name.lower() for name, _ in headers}
     return () if "content-encoding" in names else tuple(pair for pair in headers if pair[0].lower() == "content-length")

@@ -140,7 +140,7 @@ ROWS: tuple[Row, ...] = (
         Cause.QUOTA,
         kinds=_ANTHROPIC,
         statuses={429},
-        codes=("enforced_spend_limit_reached",),
+        codes=("enforced_spend_limit_reached", "contract_spend_limit_reached"),
         needs_retry_after=False,
     ),
     Row(
@@ -202,6 +202,15 @@ ROWS: tuple[Row, ...] = (
     # -- who asks
     Row("key_invalid", Cause.KEY_INVALID, statuses={401}, codes=("invalid_api_key", "account_deactivated")),
     Row("access_denied", Cause.ACCESS_DENIED, statuses={401, 403, 407}),
+    # an account that was closed: it comes as a fault of the request, and is none
+    Row(
+        "organization_disabled",
+        Cause.ACCESS_DENIED,
+        kinds=_ANTHROPIC,
+        statuses={400},
+        phrase=_starts(r"This organization has been disabled\b"),
+        detail="organization_disabled",
+    ),
     Row("gemini_key", Cause.ACCESS_DENIED, statuses={400}, codes=("api_key_invalid",)),
     # the compatible endpoint may leave the details out
     Row(
@@ -325,6 +334,16 @@ ROWS: tuple[Row, ...] = (
         detail="model_not_usable",
     ),
     Row("deployment", Cause.PATH_MISSING, _AZURE, {404}, codes=("deploymentnotfound",), bound=True),
+    # nothing that the translation sends names anything but the model, and that has its row above
+    Row(
+        "anthropic_path",
+        Cause.PATH_MISSING,
+        kinds=_ANTHROPIC,
+        statuses={404},
+        types=("not_found_error",),
+        bound=True,
+        detail="path_not_found",
+    ),
     Row("path_bare", Cause.PATH_MISSING, statuses={404}, bare=True),
     Row("path_method", Cause.PATH_MISSING, statuses={405}),
     # a server's words for a route that it does not have

@@ -11,7 +11,7 @@ import math
 import re
 import zlib
 from collections.abc import Iterator, Mapping
-from datetime import UTC
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -249,7 +249,10 @@ def _is_page(headers: Headers, body: bytes) -> bool:
 
 
 def _none_left(headers: Headers) -> bool:
-    return _seconds(_header(headers, "x-ratelimit-remaining-requests")) == 0
+    return any(_seconds(_header(headers, name)) == 0 for name in _REMAINING)
+
+
+_REMAINING = ("x-ratelimit-remaining-requests", "anthropic-ratelimit-requests-remaining")
 
 
 _NUMBER = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,15})?")
@@ -268,6 +271,8 @@ def _retry_after(headers: Headers, now_unix: float, exhausted: bool) -> float | 
         seconds = _until(value, now_unix)
     if seconds is None and exhausted:
         seconds = _duration(_header(headers, "x-ratelimit-reset-requests"))
+        if seconds is None:
+            seconds = _until_moment(_header(headers, "anthropic-ratelimit-requests-reset"), now_unix)
     return seconds
 
 
@@ -286,6 +291,15 @@ def _duration(value: str) -> float | None:
     if not _DURATION.fullmatch(value):
         return None
     return sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"([0-9.]+)(ms|[dhms])", value))
+
+
+def _until_moment(moment: str, now_unix: float) -> float | None:
+    """Seconds to an RFC 3339 moment; None when it cannot be read or has passed."""
+    try:
+        seconds = datetime.fromisoformat(moment).timestamp() - now_unix
+    except (ValueError, OverflowError):
+        return None
+    return seconds if seconds >= 0 else None
 
 
 def _until(date: str, now_unix: float) -> float | None:

@@ -23,6 +23,7 @@ from proxy.terms import (
     RESPONSES,
     Binding,
     Endpoint,
+    Params,
     Question,
     Sign,
     StreamEvent,
@@ -65,6 +66,14 @@ def _with_params(question: Question, binding: Binding) -> bytes:
     return splice.edit(
         question.body, change, {orjson.dumps(key): value for key, value in new.items() if key not in document}
     )
+
+
+def amended(document: Mapping[str, Any], params: Params) -> Mapping[str, Any]:
+    """A request's document with a tier's `params` applied, for a dialect that writes it anew."""
+    if not params:
+        return document
+    capped = {key: bound for key, bound in params.cap.items() if _over(document.get(key), bound)}
+    return {key: value for key, value in document.items() if key not in params.drop} | capped | dict(params.set)
 
 
 def _over(value: object, bound: float) -> bool:
@@ -191,8 +200,9 @@ class _Reader:
     def _note(self, answer: Mapping[str, Any]) -> None:
         if (usage := answer.get("usage")) is not None:
             self.usage = read_usage(usage) or self.usage
-        if self.model is None and isinstance(answer.get("model"), str):
-            self.model = self._named(answer["model"])
+        # Azure's first chunk is about the prompt, and its model has no name.
+        if self.model is None and (model := answer.get("model")) and isinstance(model, str):
+            self.model = self._named(model)
 
 
 def _error_in(document: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -56,8 +56,15 @@ class Splitter:
 
 def parse(event: bytes) -> tuple[str, bytes | None]:
     """An event's name and its data lines joined; data is None for comments and for events without any."""
-    if event.startswith(b"data: ") and event.endswith(b"\n\n") and event.count(b"\n") == 2 and b"\r" not in event:
-        return "", event[6:-2]
+    if event.endswith(b"\n\n") and b"\r" not in event:
+        # As nearly all streams are written: one line of data, or one with the event's name before it.
+        lines = event.count(b"\n")
+        if lines == 2 and event.startswith(b"data: "):
+            return "", event[6:-2]
+        if lines == 3 and event.startswith(b"event: "):
+            title, between, said = event[7:-2].partition(b"\ndata: ")
+            if between:
+                return title.decode("utf-8", "replace"), said
     name, data = "", None
     for line in event.removeprefix(_BOM).splitlines():
         field, _, value = line.partition(b":")

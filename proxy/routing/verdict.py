@@ -3,6 +3,7 @@
 1. Only what says something about the tier reaches the breaker as good or bad; what says something about the request,
    the caller or ourselves is neutral.
 2. A fallback may not know what the primary knows: its objection to a request is `unsupported`, and the walk goes on.
+   So it does from any tier whose kind of source cannot be asked such a request at all.
 3. A deadline is evidence only against a tier that had a fair time to answer.
 """
 
@@ -64,6 +65,7 @@ _TABLE: Mapping[Cause, tuple[str, Hears, Onward]] = {
     Cause.CONTENT_POLICY: ("content_policy", Hears.NEUTRAL, Onward.STOP),
     Cause.STATE_NOT_HERE: ("client_fault", Hears.NEUTRAL, Onward.STOP),
     Cause.CLIENT_FAULT: ("client_fault", Hears.NEUTRAL, Onward.STOP),
+    Cause.UNSUPPORTED: ("unsupported", Hears.NEUTRAL, Onward.NEXT),
     Cause.LOCAL: ("local", Hears.NEUTRAL, Onward.NEXT),
 }
 
@@ -72,7 +74,7 @@ REQUEST_FAULTS = frozenset(
 )
 """Causes that lie in the request: if nobody serves, the caller reads the first of them as its upstream wrote it."""
 
-ATTEMPT_LABELS = (*dict.fromkeys(label for label, _, _ in _TABLE.values()), "served", "unsupported", "cancelled")
+ATTEMPT_LABELS = (*dict.fromkeys((*(label for label, _, _ in _TABLE.values()), "served", "cancelled")),)
 """Every word that a Ruling's label can be."""
 
 

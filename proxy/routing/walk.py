@@ -247,7 +247,13 @@ class _Journey:
             if answer.diagnosis.cause in REQUEST_FAULTS:
                 return Refused(answer, attempted)
         alone = len(self.chain.tiers) == 1 and not self.chain.cleared
-        return Refused(*self._answers[-1]) if alone and self._answers else Refused(None)
+        if alone and self._answers:
+            return Refused(*self._answers[-1])
+        # Where a tier could have been asked, it is well worth the caller's while to come again.
+        everywhere = len(self._answers) == len(self.chain.tiers) and all(
+            answer.diagnosis.cause is Cause.UNSUPPORTED for answer, _ in self._answers
+        )
+        return Refused(*self._answers[0]) if everywhere else Refused(None)
 
 
 def conclude(served: Served, broke: Interrupted | Abandoned | None, trail: Trail, ports: Ports) -> Attempted:

@@ -3,7 +3,9 @@
 1. An attempt always ends as an Outcome; only cancellation passes through, and then the connection is dropped.
 2. A stream is Accepted at its first content, a JSON answer when it was read whole and checked, or at HOLD_BYTES of
    either. Before that nothing has reached the caller, so anything may still be tried elsewhere.
-3. Every wait has a limit, and the limit that ran out is the diagnosis. Response headers are a sign of life: a
+3. What goes up and what comes down is the dialect's to say: an answer that it makes anew is read whole, up to
+   REWRITTEN_BYTES.
+4. Every wait has a limit, and the limit that ran out is the diagnosis. Response headers are a sign of life: a
    reasoning model may think for minutes behind them.
 """
 
@@ -12,14 +14,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import orjson
 
-from proxy.providers import fault_table, faults, lenient, openai
+from proxy.providers import fault_table, faults, lenient
+from proxy.providers.dialect import Dialect, Uncarried
 from proxy.providers.hops import hop_by_hop
+from proxy.providers.passthrough import PassThrough
 from proxy.terms import (
     Accepted,
     Binding,
@@ -41,6 +45,8 @@ from proxy.upstream.client import Connecting, Connections, Door, RetryBudget
 
 HOLD_BYTES = 1024 * 1024
 """Bytes of an uncommitted answer that are held back; more commits it."""
+REWRITTEN_BYTES = 16 * 1024 * 1024
+"""Bytes of a JSON answer that is made anew; a longer one is no use."""
 _ERROR_READ = 10.0
 """Seconds for the body of an error answer; what has come by then is what it said."""
 _PIECE = 12
@@ -61,6 +67,7 @@ class Source:
     """Further headers of the caller's to pass on, lower case."""
     connecting: Connecting
     overrides: tuple[fault_table.Row, ...] = ()
+    dialect: Dialect = field(default_factory=PassThrough)
 
     def __repr__(self) -> str:
         return f"Source({self.base_url})"
@@ -133,6 +140,8 @@ class _Attempt:
     ) -> None:
         self._question, self._binding, self._limits = question, binding, limits
         self._progress, self._source, self._unix = progress, source, unix
+        self._dialect = source.dialect
+        self._dropped: tuple[str, ...] = ()
         self._verge: Diagnosis = limits.overrun
         self._timer: asyncio.Timeout | None = None
         self._reply: Reply | None = None
@@ -153,10 +162,14 @@ class _Attempt:
 
     async def _exchange(self, door: Door) -> Outcome:
         question, source = self._question, self._source
+        call = self._dialect.call(question, self._binding)
+        if isinstance(call, Uncarried):
+            return _uncarried(call)
+        self._dropped = call.dropped
         answer = await door.post(
-            source.base_url + question.endpoint.path + question.query,
+            source.base_url + call.path,
             _headers_up(question, source),
-            openai.render(question, self._binding),
+            call.body,
             self._progress,
             self._limits.connect,
         )
@@ -215,7 +228,9 @@ class _Attempt:
             now_unix=self._unix(),
             overrides=self._source.overrides,
         )
-        return Rejected(diagnosis, reply.status, reply.headers, body)
+        if not self._dialect.rewrites:
+            return Rejected(diagnosis, reply.status, reply.headers, body)
+        return Rejected(diagnosis, reply.status, _as_json(reply.headers), self._dialect.refusal(body, diagnosis))
 
     async def _error_body(self, reply: Reply) -> bytes:
         body = bytearray()
@@ -229,9 +244,9 @@ class _Attempt:
 
     async def _json(self, reply: Reply) -> Outcome:
         held: list[bytes] = []
-        size = 0
+        size, most = 0, REWRITTEN_BYTES if self._dialect.rewrites else HOLD_BYTES
         self._set_timer(self._limits.until, self._limits.overrun)
-        while size < HOLD_BYTES:
+        while size < most:
             if held:
                 self._until_next_byte()
             chunk = await reply.chunk()
@@ -241,7 +256,9 @@ class _Attempt:
                 return self._whole_json(reply, b"".join(held))
             held.append(chunk)
             size += len(chunk)
-        return Accepted(reply, b"".join(held))
+        if self._dialect.rewrites:
+            return Failed(Diagnosis(Cause.SERVER, "too_long"))
+        return Accepted(reply, b"".join(held), dropped=self._dropped)
 
     def _whole_json(self, reply: Reply, body: bytes) -> Outcome:
         try:
@@ -252,14 +269,11 @@ class _Attempt:
             return Failed(Diagnosis(Cause.SERVER, "not_json_object"))
         if document.get("error"):
             return self._error_inside(reply, document["error"], body)
-        model = document.get("model")
-        return Accepted(
-            reply,
-            body,
-            complete=True,
-            usage=openai.read_usage(document.get("usage")),
-            model=self._source.named(model) if isinstance(model, str) else None,
-        )
+        told = self._dialect.answer(body, document, self._unix())
+        if told is None:
+            return Failed(Diagnosis(Cause.SERVER, "not_an_answer"))
+        model = None if told.model is None else self._source.named(told.model)
+        return Accepted(reply, told.body, complete=True, usage=told.usage, model=model, dropped=self._dropped)
 
     async def _json_for_stream(self, reply: Reply) -> Outcome:
         """A stream was asked for and a JSON document came: an error in a 200, or a server that cannot stream."""
@@ -267,10 +281,11 @@ class _Attempt:
         return Failed(Diagnosis(Cause.SERVER, "not_a_stream")) if isinstance(outcome, Accepted) else outcome
 
     async def _stream(self, reply: Reply) -> Outcome:
-        reader = openai.stream_reader(self._question.endpoint, self._source.named)
+        reader = self._dialect.reader(self._question, self._binding, self._source.named, self._unix())
 
         def accept(events: Sequence[StreamEvent], *, complete: bool) -> Accepted:
-            return Accepted(reply, stream=Stream((*held, *events), reader, self._diagnose), complete=complete)
+            stream = Stream((*held, *events), reader, self._diagnose)
+            return Accepted(reply, stream=stream, complete=complete, dropped=self._dropped)
 
         held: list[StreamEvent] = []
         size = 0
@@ -303,10 +318,8 @@ class _Attempt:
     def _error_inside(self, reply: Reply, error: object, body: bytes) -> Outcome:
         """An error that came with status 200: what it says of itself decides, and its own status goes to the caller."""
         document: Mapping[str, Any] = error if isinstance(error, Mapping) else {"message": str(error)}
-        headers = tuple(pair for pair in reply.headers if pair[0].lower() != "content-type")
-        return Rejected(
-            self._diagnose(document), faults.status_of(document), (*headers, ("Content-Type", "application/json")), body
-        )
+        diagnosis, status = self._diagnose(document), faults.status_of(document)
+        return Rejected(diagnosis, status, _as_json(reply.headers), self._dialect.refusal(body, diagnosis))
 
     def _diagnose(self, error: Mapping[str, Any]) -> Diagnosis:
         return faults.diagnose_error(
@@ -316,6 +329,19 @@ class _Attempt:
             now_unix=self._unix(),
             overrides=self._source.overrides,
         )
+
+
+def _uncarried(call: Uncarried) -> Rejected:
+    """Nothing was sent: what the caller reads if no tier can be asked this."""
+    error = {"message": call.why, "type": "invalid_request_error", "param": call.param, "code": "unsupported"}
+    return Rejected(Diagnosis(Cause.UNSUPPORTED, call.detail), 400, _JSON, orjson.dumps({"error": error}))
+
+
+_JSON = (("Content-Type", "application/json"),)
+
+
+def _as_json(headers: Headers) -> Headers:
+    return (*(pair for pair in headers if pair[0].lower() != "content-type"), *_JSON)
 
 
 def _content_type(headers: Headers) -> str:
@@ -330,13 +356,14 @@ _NOT_UP = frozenset({"accept-encoding", "content-encoding", "content-length", "o
 
 
 def _headers_up(question: Question, source: Source) -> Headers:
-    hops = hop_by_hop(question.headers)
+    hops, foreign = hop_by_hop(question.headers), source.dialect.foreign
     kept = [
         (name, value)
         for name, value in question.headers
         if ((low := name.lower()).startswith(_UP_PREFIXES) or low in _UP or low in source.forward_headers)
         and low not in _NOT_UP
         and low not in hops
+        and not (foreign and low.startswith(foreign))
     ]
     fixed = {name.lower() for name, _ in source.headers}
     return (*(pair for pair in kept if pair[0].lower() not in fixed), *source.headers, ("Accept-Encoding", "identity"))

@@ -1,7 +1,7 @@
 """A source's free listing of models, asked for an operator: the one thing that is sent without a caller.
 
-1. One GET of `{base_url}/models` with the source's own headers, forward proxy and certificates; nothing is followed,
-   nothing is tried twice, and no model is asked.
+1. One GET of `{base_url}/models`, or what its kind has in place of that, with the source's own headers, forward proxy
+   and certificates; nothing is followed, nothing is tried twice, and no model is asked.
 2. It ends within LIMIT seconds and reads at most MOST bytes.
 3. No breaker, record or metric hears of it, and it takes no connection from the requests.
 """
@@ -38,7 +38,7 @@ class Listings:
 
     async def _ask(self, source: Source, door: Door, kind: str) -> Listed | Diagnosis:
         headers = (*source.headers, ("Accept", "application/json"), ("Accept-Encoding", "identity"))
-        answer = await door.look(f"{source.base_url}/models", headers, LIMIT)
+        answer = await door.look(source.base_url + source.dialect.listing, headers, LIMIT)
         if isinstance(answer, Diagnosis):
             return answer
         try:
@@ -48,7 +48,8 @@ class Listings:
         if isinstance(body, Diagnosis):
             return body
         if answer.status == 200:
-            return Listed(200, None if len(body) > MOST else models(body), None)
+            readable = source.dialect.lists and len(body) <= MOST
+            return Listed(200, models(body) if readable else None, None)
         meant = faults.diagnose(
             kind,
             answer.status,

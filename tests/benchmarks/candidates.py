@@ -55,6 +55,8 @@ class Candidate:
     """Writes what the process needs into its folder; None is the upstream itself, with nothing between."""
     loads: frozenset[Load]
     dead_primary: bool = False
+    claude: bool = False
+    """Its upstream speaks Anthropic's API, so what it serves is translated."""
 
 
 def find_nginx() -> str | None:
@@ -121,6 +123,10 @@ def _homeport_dead(place: Place) -> Command:
     return _serve(place, primary=place.dead)
 
 
+def _homeport_claude(place: Place) -> Command:
+    return _serve(place, primary=place.upstream, kind="anthropic")
+
+
 def _homeport_shared(place: Place) -> Command:
     return _serve(place, primary=place.upstream, store=place.store)
 
@@ -139,13 +145,22 @@ def chain(number: int) -> str:
     return f"{ASSISTANT}-{number}"
 
 
-def _serve(place: Place, *, primary: int, store: str = "memory", chains: int = 0, keep: int = 20_000) -> Command:
+def _serve(
+    place: Place,
+    *,
+    primary: int,
+    kind: str = "openai-compatible",
+    store: str = "memory",
+    chains: int = 0,
+    keep: int = 20_000,
+) -> Command:
     config = place.folder / "homeport.yaml"
     text = _HOMEPORT.format(
         port=place.port,
         admin=place.admin,
         store=store,
         keep=keep,
+        kind=kind,
         primary=primary,
         more=_DEAD.format(dead=place.dead) if chains else "",
         fallback=place.upstream,
@@ -163,7 +178,7 @@ store: "{store}"
 decisions: {{keep: {keep}}}
 breaker: {{cooldown: 1h, cooldown_max: 1h}}  # longer than any run: an open breaker stays open
 sources:
-  home: {{kind: openai-compatible, base_url: "http://127.0.0.1:{primary}/v1"}}
+  home: {{kind: {kind}, base_url: "http://127.0.0.1:{primary}/v1"}}
   away: {{kind: openai-compatible, base_url: "http://127.0.0.1:{fallback}/v1"}}
 {more}assistants:
   {assistant}:
@@ -186,7 +201,8 @@ NGINX = Candidate("nginx", _nginx, frozenset(Load))
 PLAIN = Candidate("plain aiohttp proxy", _plain, frozenset(Load))
 HOMEPORT = Candidate("homeport", _homeport, frozenset(Load))
 HOMEPORT_DEAD = Candidate("homeport, dead primary", _homeport_dead, frozenset({Load.JSON}), dead_primary=True)
-CANDIDATES = (DIRECT, NGINX, PLAIN, HOMEPORT, HOMEPORT_DEAD)
+HOMEPORT_CLAUDE = Candidate("homeport, to Claude", _homeport_claude, frozenset({Load.STREAMS}), claude=True)
+CANDIDATES = (DIRECT, NGINX, PLAIN, HOMEPORT, HOMEPORT_DEAD, HOMEPORT_CLAUDE)
 
 ALONE = replace(HOMEPORT, name="store: memory", loads=frozenset({Load.JSON}))
 SHARED = Candidate("store: redis", _homeport_shared, frozenset({Load.JSON}))

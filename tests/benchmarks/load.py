@@ -18,6 +18,8 @@ LIMIT = 90.0
 ASSISTANT = "bench"
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _CLOSE = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
+_CREATED = re.compile(rb'"created":[0-9]{10}')
+CREATED = b'"created":1767225600'
 _SDK = (
     "Accept: application/json\r\nContent-Type: application/json\r\nUser-Agent: OpenAI/Python 2.0.0\r\n"
     "Authorization: Bearer none\r\nAccept-Encoding: gzip, deflate\r\nX-Stainless-Lang: python\r\n"
@@ -45,6 +47,8 @@ def chat(events: int = 0, every_ms: int = 0, assistant: str = ASSISTANT) -> byte
     }
     if events:
         body |= {"stream": True, "metadata": {"events": str(events), "every_ms": str(every_ms)}}
+        # What a translation leaves of the order.
+        body["max_tokens"] = events * 1000 + every_ms
     sent = json.dumps(body, separators=(",", ":")).encode()
     head = "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\n"
     return f"{head}{_SDK}X-Assistant-Id: {assistant}\r\nContent-Length: {len(sent)}\r\n\r\n".encode() + sent
@@ -120,11 +124,16 @@ async def connect(port: int) -> Connection:
     return connection
 
 
-async def run(port: int, request: bytes, expected: bytes, *, callers: int, requests: int) -> list[float]:
-    """Send `requests` from `callers` connections; how long each took, in seconds. Raises WrongAnswer."""
+async def run(
+    port: int, request: bytes, expected: bytes, *, callers: int, requests: int, dated: bool = False
+) -> list[float]:
+    """Send `requests` from `callers` connections; how long each took, in seconds. Raises WrongAnswer.
+
+    `dated`: the answer says when it was made, which is compared with nothing.
+    """
     tickets = iter(range(requests))
     taken: list[float] = []
-    tasks = [asyncio.create_task(_caller(port, request, expected, tickets, taken)) for _ in range(callers)]
+    tasks = [asyncio.create_task(_caller(port, request, expected, tickets, taken, dated)) for _ in range(callers)]
     try:
         async with asyncio.timeout(LIMIT):
             await asyncio.gather(*tasks)
@@ -137,7 +146,9 @@ async def run(port: int, request: bytes, expected: bytes, *, callers: int, reque
     return taken
 
 
-async def _caller(port: int, request: bytes, expected: bytes, tickets: Iterator[int], taken: list[float]) -> None:
+async def _caller(
+    port: int, request: bytes, expected: bytes, tickets: Iterator[int], taken: list[float], dated: bool
+) -> None:
     connection = await connect(port)
     try:
         for _ in tickets:
@@ -146,6 +157,7 @@ async def _caller(port: int, request: bytes, expected: bytes, tickets: Iterator[
             asked = time.perf_counter()
             status, body = await connection.ask(request)
             taken.append(time.perf_counter() - asked)
+            body = _CREATED.sub(CREATED, body) if dated else body
             if status != 200 or body != expected:
                 raise WrongAnswer(f"status {status} with {_size(body)} instead of {_size(expected)}: {body[:300]!r}")
     finally:

@@ -18,7 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import proxy
-from tests.benchmarks.candidates import DIRECT, HOMEPORT, HOMEPORT_DEAD, NGINX, PLAIN, find_nginx
+from tests.benchmarks.candidates import (
+    DIRECT,
+    HOMEPORT,
+    HOMEPORT_CLAUDE,
+    HOMEPORT_DEAD,
+    NGINX,
+    PLAIN,
+    find_nginx,
+)
 from tests.benchmarks.process import PINNED
 from tests.benchmarks.rounds import CALLERS, EVENTS, STREAMS, Samples
 
@@ -64,6 +72,17 @@ MEASURES = (
         worst=True,
         shown=(HOMEPORT_DEAD.name,),
         owes=HOMEPORT_DEAD.name,
+    ),
+    *(
+        Measure(
+            f"cpu_event_{pause}",
+            f"CPU µs per event, translated, {how}",
+            HOMEPORT.name,
+            1.5,
+            shown=(HOMEPORT.name, HOMEPORT_CLAUDE.name),
+            owes=HOMEPORT_CLAUDE.name,
+        )
+        for pause, how in ((0, "no pause"), (5, "5 ms"))
     ),
     Measure("rss", "idle MiB resident", must=75, absolute=True),
     Measure("start", "s from start to ready", must=1.5, absolute=True),

@@ -71,6 +71,8 @@ class Run:
                         await self._serve(kind, runner)
 
     async def _warm(self, runner: _Runner) -> None:
+        if runner.candidate.claude:
+            return  # it serves streams alone, and they warm it before each measure
         before = await self._counts()
         await self._json(runner.port, self._plan.requests // 4)
         # Without this, a candidate that never asks its primary would look like one whose breaker is open.
@@ -148,11 +150,14 @@ class Run:
     async def _measure_streams(self, runner: _Runner, every_ms: int, each: int) -> None:
         assert runner.pid is not None
         count = STREAMS * max(1, each)
+        claude = runner.candidate.claude
         request, expected = load.chat(EVENTS, every_ms), b"".join(upstream.events(EVENTS))
-        await load.run(runner.port, load.chat(EVENTS, 0), expected, callers=STREAMS, requests=STREAMS)
+        if claude:
+            expected = b"".join(upstream.translated(EVENTS))
+        await load.run(runner.port, load.chat(EVENTS, 0), expected, callers=STREAMS, requests=STREAMS, dated=claude)
         await asyncio.sleep(_SETTLE)
         began = measure.cpu(runner.pid)
-        await load.run(runner.port, request, expected, callers=STREAMS, requests=count)
+        await load.run(runner.port, request, expected, callers=STREAMS, requests=count, dated=claude)
         await asyncio.sleep(_SETTLE)
         self._add(f"cpu_event_{every_ms}", runner, (measure.cpu(runner.pid) - began) / (count * EVENTS) * 1e6)
 

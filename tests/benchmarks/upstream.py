@@ -1,6 +1,7 @@
 """The mock upstream: a chat API that costs next to nothing, and a dead one. Run with PORT, DEAD and HOLD.
 
-1. PORT answers JSON of 4 KB, or a stream as the request's `metadata` orders it; every event is a write of its own.
+1. PORT answers JSON of 4 KB, or a stream as the request's `metadata` orders it; every event is a write of its own. At
+   /v1/messages it is a stream of Anthropic's, of as many events, ordered by `max_tokens`.
 2. The port DEAD accepts each connection and drops it HOLD seconds later (0: at once), so that calls to a dead tier can
    be counted, and timed, from the far side.
 3. `GET /connections` at PORT tells how many connections each has accepted, `GET /dead` when DEAD accepted and dropped
@@ -21,6 +22,7 @@ import uvloop
 
 _HEAD = b"HTTP/1.1 200 OK\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\nX-Request-Id: req_bench\r\nContent-Type: "
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_ORDER_OF_CLAUDE = re.compile(rb'"max_tokens":(\d+)(\d{3})[,}]')
 _ORDER = re.compile(rb'"metadata": ?\{"events": ?"(\d+)", ?"every_ms": ?"(\d+)"\}')
 
 
@@ -40,10 +42,37 @@ def events(count: int) -> list[bytes]:
     return [_event({"content": " word"}, None)] * (count - 2) + [_event({}, "stop"), b"data: [DONE]\n\n"]
 
 
-def _event(delta: dict[str, str], finish: str | None) -> bytes:
+def _event(delta: dict[str, str | None], finish: str | None) -> bytes:
     choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
     chunk = {"id": "chatcmpl-bench", "object": "chat.completion.chunk", "created": 1767225600, "model": "mock"}
     return b"data: " + json.dumps({**chunk, "choices": [choice]}, separators=(",", ":")).encode() + b"\n\n"
+
+
+_DELTA = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": " word"}}
+
+
+def claudes(count: int) -> list[bytes]:
+    """A whole stream of the Messages API in `count` events, all but six of them text. At least 7."""
+    opening = {"id": "chatcmpl-bench", "type": "message", "role": "assistant", "model": "mock", "content": []}
+    ends = {"stop_reason": "end_turn", "stop_sequence": None}
+    documents: list[dict[str, object]] = [
+        {"type": "message_start", "message": {**opening, "usage": {"input_tokens": 900, "output_tokens": 1}}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "ping"},
+        *[_DELTA] * (count - 6),
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": ends, "usage": {"output_tokens": count}},
+        {"type": "message_stop"},
+    ]
+    return [
+        f"event: {each['type']}\ndata: {json.dumps(each, separators=(',', ':'))}\n\n".encode() for each in documents
+    ]
+
+
+def translated(count: int) -> list[bytes]:
+    """What a caller of OpenAI's API gets of that."""
+    opening = _event({"role": "assistant", "content": "", "refusal": None}, None)
+    return [opening, b": ping\n\n", *events(count - 4)]
 
 
 @dataclass(slots=True)
@@ -84,8 +113,10 @@ class Upstream(asyncio.Protocol):
             self._tell({"accepted": self._counts.accepted, "dead": self._counts.dead})
         elif request.startswith(b"GET /dead "):
             self._tell(self._counts.lives)
+        elif request.startswith(b"POST /v1/messages ") and (order := _ORDER_OF_CLAUDE.search(request)):
+            self._stream(claudes(int(order[1])), int(order[2]) / 1000)
         elif order := _ORDER.search(request):
-            self._stream(int(order[1]), int(order[2]) / 1000)
+            self._stream(events(int(order[1])), int(order[2]) / 1000)
         else:
             self._transport.write(_WHOLE)
 
@@ -93,10 +124,10 @@ class Upstream(asyncio.Protocol):
         told = json.dumps(document).encode()
         self._transport.write(b"%bapplication/json\r\nContent-Length: %d\r\n\r\n%b" % (_HEAD, len(told), told))
 
-    def _stream(self, count: int, every: float) -> None:
+    def _stream(self, said: list[bytes], every: float) -> None:
         # The header asks nginx not to buffer a stream; it is how a real upstream behind nginx would say it.
         head = _HEAD + b"text/event-stream\r\nX-Accel-Buffering: no\r\nTransfer-Encoding: chunked\r\n\r\n"
-        pieces = [b"%x\r\n%b\r\n" % (len(event), event) for event in events(count)]
+        pieces = [b"%x\r\n%b\r\n" % (len(event), event) for event in said]
         pieces[0] = head + pieces[0]
         pieces[-1] += b"0\r\n\r\n"
         self._next(iter(pieces), every, asyncio.get_running_loop().time())

@@ -245,3 +245,49 @@ async def test_calls_that_are_none(tmp_path: Path, first: Simulator, second: Sim
         assert status == 400
         assert re.search("assistant_not_found", str(await _call(operator, "/api/bindings/test", {**_BIG, "assistant": "x"})))  # fmt: skip  # noqa: E501
         assert (first.connections, second.connections) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "url", "headers", "asked", "models"),
+    [
+        (
+            {"kind": "anthropic"},
+            "/v1/messages",
+            ["anthropic-version", "x-api-key"],
+            ("/v1/models", "limit=1000"),
+            2,
+        ),
+        (
+            {"kind": "azure-openai", "api_version": "2024-10-21"},
+            "/openai/deployments/big/chat/completions?api-version=2024-10-21",
+            ["api-key"],
+            ("/openai/models", "api-version=2024-10-21"),
+            None,
+        ),
+        ({"kind": "azure-openai"}, "/openai/v1/chat/completions", ["api-key"], ("/openai/v1/models", ""), None),
+    ],
+)
+async def test_each_kind_has_its_own_address_key_and_listing(
+    tmp_path: Path,
+    second: Simulator,
+    kind: dict[str, object],
+    url: str,
+    headers: list[str],
+    asked: tuple[str, str],
+    models: int | None,
+) -> None:
+    """Where a request would go and what it would carry; what an Azure resource lists is not what a binding names."""
+    async with Simulator("first", models=("big", "other")) as first:
+        resource = first.base_url.removesuffix("/v1")
+        base = first.base_url if kind["kind"] == "anthropic" else resource
+        sources = {"first": source(first, **{**kind, "base_url": base, "api_key": _KEY}), "second": source(second)}
+        async with operated(tmp_path, config(first, second) | {"sources": sources}, token=_TOKEN) as operator:
+            told = await _test(operator, reach=True)
+            assert told["ok"], told
+            assert told["resolves"]["url"] == resource + url
+            assert told["resolves"]["headers"] == headers
+            assert told["reached"] == {"status": 200, "detail": None, "listed": models and True, "models": models}
+            assert not _told(told)
+            (received,) = first.requests
+            assert (received.method, received.path, received.query) == ("GET", *asked)
+            assert received.header(headers[-1]) == _KEY

@@ -188,7 +188,7 @@ def test_the_documented_defaults_are_the_ones_that_hold() -> None:
             name, default = _code(row[0])[0], row[2]
             field = part.model_fields[name]
             if default == "required":
-                # base_url is so for one of the two kinds.
+                # base_url is so for some of the kinds.
                 assert field.is_required() or name == "base_url", (title, name)
             elif default == "none":
                 assert field.get_default(call_default_factory=True) is None, (title, name)

@@ -64,3 +64,15 @@ def test_garbage_never_raises(pieces: list[bytes]) -> None:
             reader.feed(piece)
             reader.feed(b"data: " + piece + b"\n\n")
         reader.finish()
+
+
+_LINES = st.sampled_from(
+    [b"data: x", b"data:x", b"data: ", b"event: e", b"event:e", b"id: 1", b": note", b"event", b"odd"]
+)
+
+
+@given(st.lists(_LINES, min_size=1, max_size=4))
+def test_the_usual_way_of_writing_is_read_like_any_other(lines: list[bytes]) -> None:
+    """Events that are written as most are take a short cut, which leads to the same place."""
+    usual = b"\n".join(lines) + b"\n\n"
+    assert sse.parse(usual) == sse.parse(usual.replace(b"\n", b"\r\n"))

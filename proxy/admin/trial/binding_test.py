@@ -25,11 +25,12 @@ from proxy.breaker.permit import Guard
 from proxy.breaker.state import View, Word
 from proxy.config import schema, words
 from proxy.config.fault import Wrong
+from proxy.providers.kinds import KINDS
 from proxy.providers.listing import Listed
 from proxy.providers.networks import is_private_host
 from proxy.routing.bindings import Bindings
 from proxy.routing.story import clock
-from proxy.terms import CHAT, ENDPOINTS, Diagnosis
+from proxy.terms import CHAT, ENDPOINTS, Diagnosis, Endpoint
 
 _Short = Annotated[str, Field(max_length=256)]
 _CREDENTIALS = ("authorization", "api-key", "x-api-key")
@@ -96,7 +97,7 @@ class BindingTest:
             self._enabled(asked, guarded),
             _credential(asked.source, source),
             self._model(asked, reached),
-            *_url(asked.source, source, placed),
+            *_url(asked, source, placed),
             ok(What.HEADERS, f"It adds {words.listed(_added(source))}." if _added(source) else "It adds no headers."),
             *chain_findings(self.config(), placed),
             *self._breakers(guarded),
@@ -106,7 +107,7 @@ class BindingTest:
         if disabled := [each.seen for each in guarded if each.seen.word is Word.DISABLED]:
             worthwhile, told = reset(disabled, reached, asked.source, asked.model)
             found.append(told)
-        return _document(asked, _resolves(source, placed), found, guarded, reached, worthwhile)
+        return _document(asked, _resolves(source, asked.model, placed), found, guarded, reached, worthwhile)
 
     def _no_source(self, name: str) -> Finding:
         known = list(self.config().sources)
@@ -205,10 +206,10 @@ def _document(
     }
 
 
-def _resolves(source: schema.Source, placed: Placed | None) -> dict[str, Any]:
+def _resolves(source: schema.Source, model: str, placed: Placed | None) -> dict[str, Any]:
     return {
         "kind": source.kind,
-        "url": source.base_url + _path(placed),
+        "url": source.base_url + _path(source, model, placed),
         "headers": _added(source),
         "credential": "set" if source.api_key else "none",
         "proxy": source.proxy is not None,
@@ -218,7 +219,9 @@ def _resolves(source: schema.Source, placed: Placed | None) -> dict[str, Any]:
 
 def _credential(name: str, source: schema.Source) -> Finding:
     if source.api_key is not None:
-        return ok(What.CREDENTIAL, "A key is set, and sent as a bearer token.")
+        kind = KINDS[source.kind]
+        how = "as a bearer token" if kind.bearer else f"in `{kind.credential}`"
+        return ok(What.CREDENTIAL, f"A key is set, and sent {how}.")
     carrying = [header for header in source.headers if header.lower() in _CREDENTIALS]
     if carrying:
         return ok(What.CREDENTIAL, f"No `api_key`; {words.listed(carrying)} is sent with its configured value.")
@@ -227,22 +230,27 @@ def _credential(name: str, source: schema.Source) -> Finding:
     return warning(What.CREDENTIAL, "No key is set.", f"set `sources.{name}.api_key`, unless the source asks for none")
 
 
-def _url(name: str, source: schema.Source, placed: Placed | None) -> Iterator[Finding]:
+def _url(asked: BindingOrder, source: schema.Source, placed: Placed | None) -> Iterator[Finding]:
     through = ", through its forward proxy" if source.proxy else ""
-    what = "An embeddings request" if _path(placed) != CHAT.path else "A chat request"
-    yield ok(What.URL, f"{what} would go to {source.base_url}{_path(placed)}{through}.")
-    if source.base_url.partition("://")[2].count("/") == 0:
+    what = "A chat request" if _endpoint(placed) == CHAT else "An embeddings request"
+    yield ok(What.URL, f"{what} would go to {source.base_url}{_path(source, asked.model, placed)}{through}.")
+    if source.base_url.partition("://")[2].count("/") == 0 and not KINDS[source.kind].own_paths:
         said = "Its base URL has no path, and most sources serve their API below /v1."
-        yield warning(What.URL, said, f"end `sources.{name}.base_url` where the API begins")
+        yield warning(What.URL, said, f"end `sources.{asked.source}.base_url` where the API begins")
 
 
-def _path(placed: Placed | None) -> str:
+def _endpoint(placed: Placed | None) -> Endpoint:
     chain = placed.chain if placed else None
-    return next(each.path for each in ENDPOINTS if each.chain == chain)
+    return next(each for each in ENDPOINTS if each.chain == chain)
+
+
+def _path(source: schema.Source, model: str, placed: Placed | None) -> str:
+    return source.speaks.path(_endpoint(placed), model)
 
 
 def _added(source: schema.Source) -> list[str]:
-    return [*(["Authorization"] if source.api_key else []), *source.headers]
+    usual = [name for name, _ in source.speaks.headers]
+    return list(dict.fromkeys([*usual, *([source.credential_header] if source.api_key else []), *source.headers]))
 
 
 def _tiers(guarded: list[_Guarded]) -> list[str]:

@@ -41,6 +41,38 @@ def _chain(*fallbacks: str, primary: str = "{source: one, model: m}") -> str:
 
 
 _CASES = {
+    "a key said twice, in the header of its kind": (
+        "  three: {kind: anthropic, api_key: k, headers: {X-Api-Key: k}}",
+        "f:5:61: sources.three.headers.X-Api-Key: an `x-api-key` beside `api_key`; keep one of them",
+    ),
+    "embeddings of a kind that has none": (
+        "  three: {kind: anthropic}\nassistants: {a: {chains: {embeddings: {primary: {source: three, model: e}}}}}",
+        "f:6:58: assistants.a.chains.embeddings.primary.source: a source of kind `anthropic` has no embeddings; "
+        "name a source that has",
+    ),
+    "an API version of a kind that has none": (
+        "  three: {kind: openai, api_version: '2024-10-21'}",
+        "f:5:38: sources.three.api_version: only kind `azure-openai` has an api_version; "
+        "leave it out, or correct `kind`",
+    ),
+    "a preset beside a base URL": (
+        "  three: {kind: openai-compatible, preset: groq, base_url: https://h/v1}",
+        "f:5:60: sources.three.base_url: a base_url beside a preset, which is one; keep one of them",
+    ),
+    "a preset of another kind": (
+        "  three: {kind: openai, preset: groq}",
+        "f:5:10: sources.three.base_url: only kind `openai-compatible` has presets; "
+        "leave `preset` out, or correct `kind`",
+    ),
+    "a preset that is none": (
+        "  three: {kind: openai-compatible, preset: grok}",
+        "f:5:44: sources.three.preset: no preset of that name; did you mean `groq`?",
+    ),
+    "an Azure resource without its address": (
+        "  three: {kind: azure-openai}",
+        "f:5:10: sources.three.base_url: kind `azure-openai` needs a base_url; "
+        "add it, like base_url: https://my-resource.openai.azure.com",
+    ),
     "an unknown source": (
         "assistants: {a: {primary: {source: ones, model: m}}}",
         "f:5:36: assistants.a.primary.source: `ones` does not stand under `sources`; did you mean `one`?",

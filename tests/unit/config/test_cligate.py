@@ -225,7 +225,8 @@ def test_a_model_that_cannot_be_meant_is_not_guessed(model: str, problem: str) -
 )
 def test_every_provider_is_served_or_said_not_to_be(provider: str, kind: str) -> None:
     """A kind that this version serves makes a source; any other a comment that says so, in the file and beside it."""
-    keys = [Key.read({"id": "key_a", "type": provider})]
+    where = "https://r.openai.azure.com" if provider == "azure-openai" else ""
+    keys = [Key.read({"id": "key_a", "type": provider, "baseUrl": where})]
     imported = _chain(keys, boundModelSource={"type": "api-key", "id": "key_a", "model": "m"})
     config, text = _config(imported), cligate_file.text(imported)
     assert _tiers(imported) == [(kind, "m", "yes" if kind in KINDS else "no")]
@@ -281,13 +282,52 @@ def test_fallbacks_are_those_that_cligate_would_use() -> None:
     ]
 
 
-def test_an_azure_deployment_is_mentioned() -> None:
-    """In CliGate the deployment answers, so it must not get lost beside the model."""
-    key = Key.read({"id": "key_a", "type": "azure-openai", "deploymentName": "prod", "apiVersion": "2024-10-21"})
-    imported = _chain([key], boundModelSource=_A)
+def test_an_azure_deployment_is_the_model() -> None:
+    """In CliGate the deployment answers, whatever the binding names; the API version is the key's, or CliGate's own."""
+    key = {"id": "key_a", "type": "azure-openai", "deploymentName": "prod", "baseUrl": "https://r.openai.azure.com/"}
+    for said, version in (({}, "2024-10-21"), ({"apiVersion": "2025-01-01-preview"}, "2025-01-01-preview")):
+        imported = _chain([Key.read(key | said)], boundModelSource=_A)
+        assert imported.primary is not None
+        assert imported.primary.note == "in CliGate the deployment prod answers, whatever the model"
+        config = _config(imported)
+        bound = config.assistants["assistant-agent"].primary
+        assert bound is not None
+        assert bound.model == "prod"
+        source = config.sources[bound.source]
+        assert (source.base_url, source.api_version) == ("https://r.openai.azure.com", version)
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ({}, "no base URL is known of this azure-openai key: set it"),
+        ({"baseUrl": "nowhere"}, "the base URL of this azure-openai key cannot be used: set another"),
+        (
+            {"baseUrl": "https://r.openai.azure.com", "apiVersion": "{sk}"},
+            "the API version of this azure-openai key cannot be used: set another",
+        ),
+    ],
+)
+def test_an_azure_key_that_says_too_little_is_a_comment(said: dict[str, str], problem: str) -> None:
+    """A resource has an address of its own, which nobody can guess."""
+    imported = _chain([Key.read({"id": "key_a", "type": "azure-openai", **said})], boundModelSource=_A)
     assert imported.primary is not None
-    assert imported.primary.note == "in CliGate the deployment prod answers, whatever the model"
-    assert imported.sources[0].api_version == "2024-10-21"
+    assert imported.primary.problem == problem
+    assert _config(imported).sources == {}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("", "https://api.anthropic.com/v1"),
+        ("https://gateway.example.com/", "https://gateway.example.com/v1"),
+        ("https://gateway.example.com/v1", "https://gateway.example.com/v1"),
+    ],
+)
+def test_anthropics_base_url_gets_the_version_that_cligate_adds(theirs: str, ours: str) -> None:
+    """CliGate keeps it without; here it ends where the API begins."""
+    imported = _chain([Key.read({"id": "key_a", "type": "anthropic", "baseUrl": theirs})], boundModelSource=_A)
+    assert [source.base_url for source in _config(imported).sources.values()] == [ours]
 
 
 # -- when a tier counts as dead
@@ -403,8 +443,8 @@ def test_what_is_left_as_a_comment_can_be_taken_up() -> None:
     """With the # taken away, what was a comment stands where it belongs: the text still has one meaning."""
     imported = _chain(None, sources=_ALL_ON)
     text = cligate_file.text(imported)
-    for kind in ("anthropic", "azure-openai", "claude-account"):
-        text = text.replace(f"{{kind: {kind}", "{kind: openai")
+    text = text.replace("{kind: claude-account", "{kind: openai")
+    text = text.replace("{kind: azure-openai", "{kind: azure-openai, base_url: https://r.openai.azure.com")
     config = load.parse(
         re.sub(r"^#(?=  )", "", text, flags=re.MULTILINE),
         "f",

@@ -69,7 +69,7 @@ listen: ":80"
 store: redis+cluster://h
 sources:
   openai: {kind: openai, api_key: ${NOBODY}, max_connections: 0}
-  azure: {kind: azure-openai}
+  mine:  {kind: claude-account}
   local: {kind: openai-compatible}
 assistants:
   Bot: {}
@@ -77,7 +77,7 @@ assistants:
     primary: {source: opnai, model: m}
     fallbacks:
       - {source: openai, modle: m}
-      - {source: azure, model: 5}
+      - {source: mine, model: 5}
       - {source: elsewhere, model: m}
     timeouts: {hold: long}
 assistant: {}
@@ -90,15 +90,15 @@ edits: true
         "f:5:35: sources.openai.api_key: the environment has no NOBODY; set NOBODY, or write ${NOBODY:-default}",
         "f:5:63: sources.openai.max_connections: out of bounds: it must be 1 to 10000; "
         "choose a value within the bounds",
-        "f:6:17: sources.azure.kind: kind `azure-openai` is not served by this version; "
-        "it serves `openai`, `openai-compatible`",
+        "f:6:17: sources.mine.kind: kind `claude-account` is not served by this version; "
+        "it serves `openai`, `openai-compatible`, `azure-openai`, `anthropic`",
         "f:7:10: sources.local.base_url: kind `openai-compatible` needs a base_url; "
         "add it, like base_url: http://127.0.0.1:11434/v1",
         "f:9:3: assistants.Bot: not an assistant id; "
         "use up to 63 of a-z, 0-9, `.`, `_` and `-`, a letter or digit first",
         "f:11:23: assistants.a.primary.source: `opnai` does not stand under `sources`; did you mean `openai`?",
         "f:13:26: assistants.a.fallbacks.0.modle: unknown key; did you mean `model`?",
-        "f:14:32: assistants.a.fallbacks.1.model: expected text, found a number; "
+        "f:14:31: assistants.a.fallbacks.1.model: expected text, found a number; "
         "write text, in quotes if it looks like a number",
         "f:15:18: assistants.a.fallbacks.2.source: `elsewhere` does not stand under `sources`; sources has `openai`",
         "f:16:22: assistants.a.timeouts.hold: expected a duration, found other text; write it like 500ms, 5s, 5m or 1h",

@@ -7,16 +7,18 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import pytest
 from pydantic import ValidationError
 
 import proxy
 from proxy import terms
-from proxy.config import load
+from proxy.config import load, source_kinds
 from proxy.config.addresses import Address
 from proxy.config.schema import Config, Thresholds
+from proxy.providers.kinds import KINDS
+from proxy.providers.presets import PRESETS
 
 
 def _config(text: str) -> Config:
@@ -52,6 +54,48 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "hold": 15.0,
         "attempt": None,
     }
+
+
+def test_the_kinds_that_may_be_written_are_those_that_there_are() -> None:
+    """One table, and the words for it in the file."""
+    assert get_args(source_kinds.Name) == tuple(KINDS)
+
+
+def test_a_preset_is_a_base_url() -> None:
+    """Every one of them is a good one, of a vendor by https or of this machine; and all are documented."""
+    text = (Path(proxy.__file__).parents[1] / "docs" / "configuration.md").read_text()
+    said = re.search(r"of a server on this machine: (.*?)\.\n", text, re.DOTALL)
+    assert said is not None
+    assert re.findall(r"`([a-z]+)`", said[1]) == list(PRESETS)
+    for name, url in PRESETS.items():
+        source = _config(f"sources: {{s: {{kind: openai-compatible, preset: {name}}}}}").sources["s"]
+        assert source.base_url == url
+        assert source.private is url.startswith("http://127.0.0.1:")
+        assert source.private or url.startswith("https://")
+
+
+@pytest.mark.parametrize(
+    ("source", "base_url", "chat", "credential"),
+    [
+        ("{kind: openai}", "https://api.openai.com/v1", "/chat/completions", "Authorization"),
+        ("{kind: anthropic}", "https://api.anthropic.com/v1", "/messages", "x-api-key"),
+        ("{kind: anthropic, base_url: http://h/v1/}", "http://h/v1", "/messages", "x-api-key"),
+        ("{kind: azure-openai, base_url: https://r/}", "https://r", "/openai/v1/chat/completions", "api-key"),
+        (
+            "{kind: azure-openai, base_url: https://r/openai/v1/, api_version: 2024-10-21}",
+            "https://r",
+            "/openai/deployments/my%20m/chat/completions?api-version=2024-10-21",
+            "api-key",
+        ),
+        ("{kind: azure-openai, base_url: https://r/a/openai}", "https://r/a", "/openai/v1/chat/completions", "api-key"),
+    ],
+)
+def test_a_kind_knows_where_its_requests_go(source: str, base_url: str, chat: str, credential: str) -> None:
+    """The base URL it has by itself, what it adds to one, and the header that carries the key."""
+    read = _config(f"sources: {{s: {source}}}").sources["s"]
+    assert read.base_url == base_url
+    assert read.speaks.path(terms.CHAT, "my m") == chat
+    assert read.credential_header == credential
 
 
 def test_null_stands_for_the_default() -> None:

@@ -50,10 +50,10 @@ def test_every_optional_part_of_the_starter_is_valid() -> None:
     """All of it uncommented loads, and says the defaults that it claims to say."""
     config = load.parse(_everything(), "f", {"OPENAI_API_KEY": "sk-a"}, Path())
     assert isinstance(config, Config), config
-    assert list(config.sources) == ["openai", "local"]
+    assert list(config.sources) == ["openai", "claude", "azure", "local"]
     assert len(config.clients) == 1
     bot = config.assistants["support-bot"]
-    assert (len(bot.fallbacks), list(bot.chains)) == (2, ["embeddings"])
+    assert (len(bot.fallbacks), list(bot.chains)) == (3, ["embeddings"])
     plain = load.parse(starter.starter(), "f", {"OPENAI_API_KEY": "sk-a"}, Path())
     assert isinstance(plain, Config)
     assert config.limits == plain.limits
@@ -79,7 +79,7 @@ def test_the_schema_accepts_the_starter(text: str) -> None:
         ("version: 1\nlisten: 8080", "$.listen"),
         ("version: 1\nclints: open", "$"),
         ("version: 1\nlimits: {body: 32Mib}", "$.limits.body"),
-        ("version: 1\nsources: {s: {kind: anthropic}}", "$.sources.s.kind"),
+        ("version: 1\nsources: {s: {kind: claude}}", "$.sources.s.kind"),
         ("version: 1\nassistants: {a: {timeouts: {hold: long}}}", "$.assistants.a.timeouts.hold"),
         ("version: 1\nassistants: {a: {primary: {source: s}}}", "$.assistants.a.primary"),
         ("version: 1\nbreaker: {failure_rate: 50}", "$.breaker"),

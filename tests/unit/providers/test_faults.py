@@ -29,6 +29,7 @@ from proxy.terms import Cause, Diagnosis, Headers
 _NOW = 1_790_000_000.0
 """Mon, 21 Sep 2026 14:13:20 GMT."""
 _TOKEN = re.compile(r"[a-z0-9_.-]{1,48}")
+_USED_UP = {"anthropic-ratelimit-requests-remaining": "0"}
 _KINDS = ("openai", "openai-compatible", "azure-openai", "anthropic")
 
 
@@ -469,6 +470,11 @@ def test_an_error_inside_a_200_gets_a_status(error: dict[str, Any], status: int)
         ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "-1s"}, None),
         ({"x-ratelimit-remaining-requests": "3", "x-ratelimit-reset-requests": "6m0s"}, None),
         ({"x-ratelimit-reset-requests": "6m0s"}, None),
+        ({**_USED_UP, "anthropic-ratelimit-requests-reset": "2026-09-21T14:14:20Z"}, 60.0),
+        ({**_USED_UP, "anthropic-ratelimit-requests-reset": "2026-09-21T14:12:20Z"}, None),
+        ({**_USED_UP, "anthropic-ratelimit-requests-reset": "soon"}, None),
+        ({**_USED_UP, "anthropic-ratelimit-requests-reset": "2026-09-21T14:14:20Z", "retry-after": "7"}, 7.0),
+        ({"anthropic-ratelimit-requests-reset": "2026-09-21T14:14:20Z"}, None),
         ({"retry-after": "2", "x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "6m0s"}, 2.0),
     ],
 )
@@ -523,6 +529,7 @@ _BODIES = (
 _FIELDS = st.tuples(
     st.sampled_from(
         ["retry-after", "Retry-After-Ms", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests",
+         "anthropic-ratelimit-requests-remaining", "anthropic-ratelimit-requests-reset",
          "content-type", "x"]
     ),
     st.text(max_size=30) | st.floats().map(str) | st.integers().map(str)

@@ -187,6 +187,23 @@ async def test_a_fallbacks_word_on_a_request_is_not() -> None:
     assert await bench.ask() == Refused(first)
 
 
+async def test_a_tier_that_cannot_be_asked_moves_the_request_on() -> None:
+    """From the primary too, and no breaker hears of it; who could have been asked and was down is worth a retry."""
+    bench = Bench()
+    cannot = rejected(Cause.UNSUPPORTED, 400, "logprobs")
+    bench.script = dict.fromkeys(("a", "b", "c"), cannot)
+    for _ in range(5):
+        assert await bench.ask() == Refused(cannot)
+        assert bench.asked == ["a", "b", "c"]
+    assert bench.keeper.look(bench.chain.tiers[0].guards[CHAT.name]).failures == 0
+    bench.script["b"] = DOWN
+    assert await bench.ask() == Refused(None)
+    del bench.script["c"]
+    end = await bench.ask()
+    assert isinstance(end, Served)
+    assert bench.told == "primary=unsupported(logprobs,0ms) fallback-1=network(connect_error,0ms)"
+
+
 async def test_too_long_goes_to_a_larger_tier_only() -> None:
     """A context that did not fit is tried only where a larger window is declared."""
     bench = Bench(

@@ -1,0 +1,86 @@
+"""The kind `anthropic`: chat completions carried into the Messages API and back.
+
+1. Only chat completions are: the other endpoints have no counterpart there.
+2. Whoever calls sees OpenAI's API and nothing else: answers, chunks, errors and their words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from proxy.providers import faults
+from proxy.providers.anthropic import answer, request
+from proxy.providers.anthropic.answer import dumps
+from proxy.providers.anthropic.carried import CannotCarry
+from proxy.providers.anthropic.stream import MessagesReader
+from proxy.providers.dialect import Call, Told, Uncarried
+from proxy.providers.openai import amended
+from proxy.terms import CHAT, Binding, Cause, Diagnosis, Endpoint, Headers, Question, StreamReader
+
+PATH = "/messages"
+VERSION = "2023-06-01"
+
+_CODES: Mapping[Cause, str] = {
+    Cause.CONTEXT_LENGTH: "context_length_exceeded",
+    Cause.CONTENT_POLICY: "content_policy_violation",
+    Cause.KEY_INVALID: "invalid_api_key",
+    Cause.ACCESS_DENIED: "access_denied",
+    Cause.MODEL_MISSING: "model_not_found",
+    Cause.RATE_LIMITED: "rate_limit_exceeded",
+    Cause.RATE_LIMITED_SIZE: "rate_limit_exceeded",
+    Cause.QUOTA: "insufficient_quota",
+}
+"""OpenAI's words for what callers look at an error's code for."""
+
+
+class Messages:
+    """Anthropic's API below a base URL that ends where it begins, mostly with `/v1`."""
+
+    headers: Headers = (("anthropic-version", VERSION),)
+    # What the caller's SDK tells OpenAI of itself, and the version that is ours to say.
+    foreign = ("openai-", "x-stainless-", "anthropic-version")
+    rewrites = True
+    listing = "/models?limit=1000"
+    lists = True
+
+    def path(self, endpoint: Endpoint, model: str) -> str:
+        return PATH
+
+    def serves(self, endpoint: Endpoint) -> bool:
+        return endpoint == CHAT
+
+    def call(self, question: Question, binding: Binding) -> Call | Uncarried:
+        if not self.serves(question.endpoint):
+            return Uncarried(
+                "endpoint", "endpoint", f"Claude is asked by chat completions, not by {question.endpoint.name}."
+            )
+        model = binding.bound_model or question.model
+        if model is None:
+            return Uncarried("model", "model", "No model is named: this tier passes the caller's on.")
+        try:
+            asked, dropped = request.translate(question.document, model, binding)
+        except CannotCarry as cannot:
+            return cannot.uncarried
+        return Call(PATH, dumps(asked), dropped)
+
+    def answer(self, body: bytes, document: Mapping[str, Any], now_unix: float) -> Told | None:
+        return answer.told(document, now_unix)
+
+    def reader(
+        self, question: Question, binding: Binding, named: Callable[[str], str | None], now_unix: float
+    ) -> StreamReader:
+        options = amended(question.document, binding.params).get("stream_options")
+        with_usage = isinstance(options, Mapping) and options.get("include_usage") is True
+        return MessagesReader(named, now_unix, with_usage=with_usage)
+
+    def refusal(self, body: bytes, diagnosis: Diagnosis) -> bytes:
+        said = faults.error_object(body) or {}
+        kind = said.get("type")
+        error = {
+            "message": said.get("message", "The upstream gave no message."),
+            "type": kind if isinstance(kind, str) else "upstream_error",
+            "param": None,
+            "code": _CODES.get(diagnosis.cause),
+        }
+        return dumps({"error": error})

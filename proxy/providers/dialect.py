@@ -1,0 +1,104 @@
+"""What a kind of source speaks: how a question is put to it, and how its answers, streams and errors are read.
+
+1. A dialect is pure: the attempt at a tier asks it, sends and reads, and knows no kind.
+2. A question that a dialect cannot carry whole is refused by the field's name, before anything is sent. What is left
+   out because it only tunes is named in the call; nothing else is ever left out.
+3. What comes out of a dialect for the caller is OpenAI's: bodies, events and errors. A dialect that already speaks so
+   hands on the very bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from proxy.terms import Binding, Diagnosis, Endpoint, Headers, Question, StreamReader, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A question as one kind of source is asked it."""
+
+    path: str
+    """Below the source's base URL, with its query."""
+    body: bytes
+    dropped: tuple[str, ...] = ()
+    """Fields of the caller's that are left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Uncarried:
+    """A question that this kind of source cannot be asked."""
+
+    detail: str
+    """A typed token as in terms.Diagnosis: the field, of those that Homeport knows."""
+    param: str
+    """The field as the caller reads it."""
+    why: str
+    """A sentence for the caller."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A whole JSON answer, as the caller gets it."""
+
+    body: bytes
+    usage: Usage | None
+    model: str | None
+    """As the upstream calls it, not yet judged by whether it may be told."""
+
+
+class Dialect(Protocol):
+    """One kind of source."""
+
+    @property
+    def headers(self) -> Headers:
+        """Sent with every request, unless the source's own say otherwise."""
+        ...
+
+    @property
+    def foreign(self) -> tuple[str, ...]:
+        """Beginnings, in lower case, of caller's headers that mean nothing here and stay behind."""
+        ...
+
+    @property
+    def rewrites(self) -> bool:
+        """Answers are made anew: a JSON answer can only be handed on whole."""
+        ...
+
+    @property
+    def listing(self) -> str:
+        """The path of the source's free listing of models, below its base URL."""
+        ...
+
+    @property
+    def lists(self) -> bool:
+        """The listing names what a binding's `model` names."""
+        ...
+
+    def path(self, endpoint: Endpoint, model: str) -> str:
+        """Where requests for `model` go, below the base URL."""
+        ...
+
+    def serves(self, endpoint: Endpoint) -> bool:
+        """Can an endpoint be carried at all?"""
+        ...
+
+    def call(self, question: Question, binding: Binding) -> Call | Uncarried:
+        """The request for one tier."""
+        ...
+
+    def answer(self, body: bytes, document: Mapping[str, Any], now_unix: float) -> Told | None:
+        """A JSON answer without an error; None when it is not the answer that was asked for. `document` is `body`."""
+        ...
+
+    def reader(
+        self, question: Question, binding: Binding, named: Callable[[str], str | None], now_unix: float
+    ) -> StreamReader:
+        """A fresh reader for one streamed answer; `named` says what may be told of its model's name."""
+        ...
+
+    def refusal(self, body: bytes, diagnosis: Diagnosis) -> bytes:
+        """An error's body, as the caller gets it."""
+        ...
