@@ -138,16 +138,13 @@ class Connection(asyncio.Protocol):
                 self._place.leave()
 
     def _finish(self, answer: Answer) -> None:
-        # What upstream has answered without having read it all would be read as the next request's beginning.
+        # What the upstream has not read of a request it would read as the beginning of the next.
         through = self._rest is None and not self._transport.get_write_buffer_size()
-        again = self._lasting and through and not self._surplus and self.usable
+        again = self._lasting and through and not self._surplus and not self._paused and self.usable
         self._answer = None
         answer.end(None)
         if not again:
             self.drop()
-        elif self._paused:
-            self._paused = False
-            self._transport.resume_reading()
         self._place.leave(self if again else None)
 
     # -- the transport's side
@@ -179,7 +176,7 @@ class Connection(asyncio.Protocol):
         elif self._bodiless > HEADER_BUDGET:
             self._fail(TRUNCATED if answer.status else BAD_HTTP)
             return
-        if answer.held > HIGH and not self._paused:
+        if answer.held > HIGH and not self._paused and self.usable:
             self._paused = True
             self._transport.pause_reading()
 
