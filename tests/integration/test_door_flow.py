@@ -135,6 +135,22 @@ async def test_an_answer_that_comes_before_its_request_is_through_is_read(ends: 
         assert not (await ask(to, upstream.url, b"")).progress.reused
 
 
+async def test_an_upstream_that_ends_is_not_written_to_any_more() -> None:
+    """It will say nothing, and reads nothing: the request has failed, whatever is left of it."""
+
+    async def script(line: Line) -> None:
+        await line.head()
+        line.writer.write_eof()
+        await over.wait()
+
+    over = asyncio.Event()
+    async with scripted(script, window=65536) as upstream, door() as to:
+        got = await ask(to, upstream.url, bytes(16 * _MIB))
+        over.set()
+        assert got.end == Diagnosis(Cause.NETWORK, "closed")
+        assert to.connections() == Connections(0, 0, 0)
+
+
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "json"])
 async def test_an_answer_that_is_given_up_ends_at_the_upstream_at_once(stream: bool) -> None:
     """Closed before its end, whether bytes come or not: the connection is dropped, and its place is free."""

@@ -85,6 +85,21 @@ async def test_http_1_0_that_stays_is_used_again() -> None:
         assert [(await ask(to, upstream.url)).progress.reused for _ in range(3)] == [False, True, True]
 
 
+async def test_nothing_of_an_answer_stays_on_its_connection() -> None:
+    """Neither its trailers nor its fields nor its coding are the next one's."""
+    first = b"HTTP/1.1 200 OK\r\nX-First: 1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nX-Late: 1\r\n\r\n"
+    packed = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 0\r\n\r\n"
+    async with scripted(answered(first, packed, OK)) as upstream, door() as to:
+        got = [await ask(to, upstream.url) for _ in range(3)]
+        assert len(upstream.lines) == 1
+    assert [[name for name, _ in each.headers] for each in got] == [
+        ["X-First", "Transfer-Encoding"],
+        ["Content-Encoding", "Content-Length"],
+        ["Content-Length"],
+    ]
+    assert [each.body for each in got] == [b"{}", b"", b"{}"]
+
+
 # -- one that ends under a request
 
 
@@ -232,6 +247,16 @@ async def test_a_kept_connection_that_is_closed_is_let_go() -> None:
             assert to.connections() == Connections(0, 0, 0)
 
 
+async def test_a_connection_that_is_being_closed_is_not_used() -> None:
+    """The end is known, though the loop has not come to it yet: no retry is spent on what can be known."""
+    async with scripted(always(OK)) as upstream, door() as to:
+        assert (await ask(to, upstream.url)).status == 200
+        (connection,) = to._pool._all
+        connection.drop()
+        got = await ask(to, upstream.url)
+        assert (got.status, got.progress.reused, got.progress.retried) == (200, False, False)
+
+
 async def test_a_connection_is_not_kept_for_ever() -> None:
     """After `keep` seconds without use the upstream sees it end; before, it is used."""
 
@@ -310,6 +335,8 @@ async def test_who_stops_waiting_takes_no_place_along(called: bool) -> None:
             assert to.connections() == Connections(1, 0, 1)
             assert not second.done()
         second.cancel()
+        await asyncio.sleep(0)
+        assert to.connections().waiting == (0 if called else 1)
         go.set()
         assert (await third).status == 200
         await asyncio.wait({first, second})
