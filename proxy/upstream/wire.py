@@ -57,6 +57,26 @@ class _Surplus(Exception):
 class Connection(asyncio.Protocol):
     """One connection, used for one exchange after the other. The parser calls the methods that begin with `on_`."""
 
+    __slots__ = (
+        "_answer",
+        "_bodiless",
+        "_complete",
+        "_fault",
+        "_fields",
+        "_full",
+        "_lasting",
+        "_loop",
+        "_owner",
+        "_parser",
+        "_paused",
+        "_place",
+        "_rest",
+        "_surplus",
+        "_transport",
+        "heard",
+        "idle_since",
+    )
+
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
         self._loop = asyncio.get_running_loop()
