@@ -80,7 +80,8 @@ class Answer:
                     return data
             if self._ended:
                 return b"" if self._end is None else self._end
-            self._news = asyncio.get_running_loop().create_future()
+            # Asking for the running loop costs a system call in some versions of Python, and this is done for each event.
+            self._news = self.opened.get_loop().create_future()
             try:
                 await self._news
             finally:
