@@ -80,7 +80,7 @@ class Answer:
                     return data
             if self._ended:
                 return b"" if self._end is None else self._end
-            # Asking for the running loop costs a system call in some versions of Python, and this is done for each event.
+            # Per event: asking for the running loop costs a system call in some versions of Python.
             self._news = self.opened.get_loop().create_future()
             try:
                 await self._news
