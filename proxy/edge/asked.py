@@ -67,8 +67,11 @@ def deadline(headers: Mapping[str, str], started: float, route: Route) -> Deadli
 def _patience(headers: Mapping[str, str]) -> float | None:
     given = []
     for name in _PATIENCE:
+        said = headers.get(name)
+        if said is None:
+            continue
         try:
-            given.append(float(headers.get(name, "")))
+            given.append(float(said))
         except ValueError:
             continue
     return min((value for value in given if math.isfinite(value) and value > 0), default=None)

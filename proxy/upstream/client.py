@@ -1,36 +1,28 @@
-"""The door to one source: a request goes out, an open answer or a diagnosis comes back. Only here is the client known.
+"""The door to one source: a request goes out, an open answer or a diagnosis comes back.
 
-1. The client's exceptions are mapped here, once; nothing of it crosses the door.
-2. A pooled connection that the upstream closed before a single byte of answer costs one retry on a fresh connection,
+1. Nothing of how it is done crosses the door: neither exceptions nor connections.
+2. A kept connection that the upstream closed before a single byte of answer costs one retry on a fresh connection,
    never two, and only while the retry budget lasts. Nothing else is ever sent twice to the same tier.
-3. An address is judged when it is connected to, after its name was resolved, whoever resolved it: what a source may
-   not have gets no socket. Redirects are never followed.
+3. Redirects are never followed, and nothing is remembered of an answer.
 4. Our own trouble (file descriptors, our resolver, our pool being full) is LOCAL: it says nothing of the upstream.
 """
 
 from __future__ import annotations
 
-import asyncio
-import errno
-import io
-import socket
-import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import NamedTuple, Self
 
-import aiohttp
-from aiohttp.abc import AbstractResolver
-from multidict import CIMultiDict
-from yarl import URL
-
-from proxy.providers.networks import Network, network
 from proxy.terms import Cause, Diagnosis, Headers, Progress
+from proxy.upstream.answer import Answer
+from proxy.upstream.dial import Dialer
+from proxy.upstream.names import Lookup, ask_system
+from proxy.upstream.pool import KEEP, Place, Pool
+from proxy.upstream.request import Target, aim, head
+from proxy.upstream.wire import BAD_HTTP, Connection
 
-_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
-_LARGE_BODY = 1024 * 1024
-_HEADER_BUDGET = 64 * 1024
+__all__ = ["Answer", "Connecting", "Connections", "Door", "RetryBudget"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,128 +67,117 @@ class RetryBudget:
         return True
 
 
-class Answer:
-    """An upstream's open answer (a terms.Reply)."""
+class _Request(NamedTuple):
+    """What is sent, once or twice."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response = response
-        # Bytes that are no UTF-8 arrive as lone surrogates, which no server can send on.
-        self.headers: Headers = tuple((name, _sendable(value)) for name, value in response.headers.items())
+    target: Target
+    head: bytes
+    body: bytes
+    progress: Progress
+    connect: float
 
-    @property
-    def status(self) -> int:
-        return self._response.status
 
-    async def chunk(self) -> bytes | Diagnosis:
-        try:
-            return await self._response.content.readany()
-        except (aiohttp.ClientError, OSError) as error:
-            return _diagnose_answer(error)
+@dataclass(frozen=True, slots=True)
+class _Stale:
+    """The kept connection was closed under us before one byte of answer."""
 
-    def close(self) -> None:
-        # After the answer's end the connection is back in its pool and this does nothing; before, it is dropped.
-        self._response.close()
+    diagnosis: Diagnosis
 
 
 class Door:
     """One source's connections."""
 
-    def __init__(self, connecting: Connecting, budget: RetryBudget, resolver: AbstractResolver | None = None) -> None:
-        """`resolver` looks up names; without one the system does."""
-        self._connecting = connecting
+    def __init__(
+        self, connecting: Connecting, budget: RetryBudget, lookup: Lookup = ask_system, keep: float = KEEP
+    ) -> None:
+        """`lookup` resolves names. `keep`: seconds for which an idle connection is kept."""
         self._budget, self._owners = budget, 1
-        self._resolver = resolver
-        self._connectors: list[_Connector] = []
-        trust = ssl.create_default_context(cafile=connecting.ca_file)
-        self._pooled = self._session(trust, force_close=False)
-        self._fresh = self._session(trust, force_close=True)
+        self._pool = Pool(connecting.max_connections, keep)
+        self._dialer = Dialer(
+            proxy=connecting.proxy, ca_file=connecting.ca_file, private=connecting.private, lookup=lookup
+        )
 
     def connections(self) -> Connections:
         """Those of now. May be asked from another thread."""
-        counts = [each.counts() for each in self._connectors]
-        return Connections(*(sum(column) for column in zip(*counts, strict=True)))
-
-    def _session(self, trust: ssl.SSLContext, *, force_close: bool) -> aiohttp.ClientSession:
-        options: dict[str, Any] = {} if force_close else {"keepalive_timeout": 60}
-        connector = _Connector(
-            limit=self._connecting.max_connections,
-            ssl=trust,
-            force_close=force_close,
-            resolver=self._resolver,
-            socket_factory=self._socket,
-            **options,
-        )
-        self._connectors.append(connector)
-        session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None),
-            trace_configs=[_milestones()],
-            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-            max_line_size=_HEADER_BUDGET,
-            max_field_size=_HEADER_BUDGET,
-        )
-        # The client would send a GET again by itself, unseen; the tests of the listing hold it to this.
-        session._retry_connection = False
-        return session
-
-    def _socket(self, addr_info: tuple[Any, ...]) -> socket.socket:
-        """One for an address that the source may have. Asked once for a connection, however long that lasts."""
-        lies = network(addr_info[4][0])
-        if lies is Network.PUBLIC or (lies is Network.PRIVATE and self._connecting.private):
-            return _keepalive_socket(addr_info)
-        raise _AddressRefused(errno.EACCES, "an address that this source may not have")
+        return Connections(*self._pool.counts())
 
     async def post(
         self, url: str, headers: Headers, body: bytes, progress: Progress, connect: float
     ) -> Answer | Diagnosis:
         """Send one POST. `connect` bounds TCP and TLS, in seconds; other limits are the caller's, who may cancel."""
         self._budget.earn()
-        answer = await self._send(self._pooled, "POST", url, headers, body, progress, connect)
-        if isinstance(answer, _Stale):
-            if self._budget.spend():
-                progress.retried = True
-                answer = await self._send(self._fresh, "POST", url, headers, body, progress, connect)
-            if isinstance(answer, _Stale):
-                return answer.diagnosis
-        return answer
+        progress.reused = False
+        request = self._request("POST", url, headers, body, progress, connect)
+        if request is None:
+            return BAD_HTTP
+        place = await self._pool.enter(request.target.origin, progress)
+        try:
+            answer = await self._send(request, place, self._pool.take(place.origin))
+            if isinstance(answer, _Stale) and self._budget.spend():
+                # What a retry is served by is not kept: the upstream is just ending its connections.
+                progress.retried, place.keeps = True, False
+                answer = await self._send(request, place, None)
+        except BaseException:
+            place.leave()
+            raise
+        return _told(answer, place)
 
     async def look(self, url: str, headers: Headers, connect: float) -> Answer | Diagnosis:
         """Send one GET on a connection of its own, as if nobody had asked: no pool and no budget is touched."""
-        answer = await self._send(self._fresh, "GET", url, headers, None, Progress(time.monotonic()), connect)
-        return answer.diagnosis if isinstance(answer, _Stale) else answer
-
-    async def _send(
-        self,
-        session: aiohttp.ClientSession,
-        method: str,
-        url: str,
-        headers: Headers,
-        body: bytes | None,
-        progress: Progress,
-        connect: float,
-    ) -> Answer | Diagnosis | _Stale:
-        progress.reused = False
+        request = self._request("GET", url, headers, None, Progress(time.monotonic()), connect)
+        if request is None:
+            return BAD_HTTP
+        place = self._pool.aside(request.target.origin)
         try:
-            response = await session.request(
-                method,
-                URL(url, encoded=True),
-                data=io.BytesIO(body) if body is not None and len(body) > _LARGE_BODY else body,
-                headers=CIMultiDict(headers),
-                allow_redirects=False,
-                proxy=self._connecting.proxy,
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect),
-                trace_request_ctx=progress,
+            answer = await self._send(request, place, None)
+        except BaseException:
+            place.leave()
+            raise
+        return _told(answer, place)
+
+    def _request(
+        self, method: str, url: str, headers: Headers, body: bytes | None, progress: Progress, connect: float
+    ) -> _Request | None:
+        """None for what cannot be sent as it is."""
+        try:
+            target = aim(url)
+            uri, proxy = target.path, self._dialer.proxy
+            if proxy is not None and not target.origin[0]:
+                uri = target.absolute
+                headers = (*headers, ("Proxy-Authorization", proxy.authorization)) if proxy.authorization else headers
+            length = None if body is None else len(body)
+            return _Request(
+                target, head(method, uri, target.authority, headers, length), body or b"", progress, connect
             )
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            diagnosis = _diagnose_request(error)
-            untouched = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError) and not _answered(
-                error
-            )
-            return _Stale(diagnosis) if progress.reused and untouched else diagnosis
-        progress.status = response.status
-        progress.first_byte = time.monotonic()
-        return Answer(response)
+        except ValueError:
+            return None
+
+    async def _send(self, request: _Request, place: Place, kept: Connection | None) -> Answer | Diagnosis | _Stale:
+        progress = request.progress
+        progress.reused = kept is not None
+        connection = kept or await self._fresh(request)
+        if isinstance(connection, Diagnosis):
+            return connection
+        progress.sent, progress.connected = True, time.monotonic()
+        answer = connection.ask(request.head, request.body, place)
+        try:
+            diagnosis = await answer.opened
+        except BaseException:
+            answer.close()
+            raise
+        if diagnosis is not None:
+            return _Stale(diagnosis) if kept is not None and not connection.heard else diagnosis
+        progress.status, progress.first_byte = answer.status, time.monotonic()
+        return answer
+
+    async def _fresh(self, request: _Request) -> Connection | Diagnosis:
+        if self._pool.closed:
+            return _ENDING
+        made = await self._dialer.dial(request.target, request.connect, lambda: Connection(self._pool))
+        if isinstance(made, Diagnosis):
+            return made
+        self._pool.adopt(made)
+        return _ENDING if self._pool.closed else made
 
     def shared(self) -> Self:
         """The same door for one more owner: it closes with the last of them."""
@@ -207,8 +188,7 @@ class Door:
         """Drop every connection, unless somebody else still owns the door."""
         self._owners -= 1
         if self._owners <= 0:
-            await self._pooled.close()
-            await self._fresh.close()
+            await self._pool.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -217,110 +197,13 @@ class Door:
         await self.close()
 
 
-class _AddressRefused(OSError):
-    """No socket was made. The same words each time, so that the client hands it on as it is when it met several."""
+_ENDING = Diagnosis(Cause.LOCAL, "draining")
+"""Somebody asks while the door is being closed."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Stale:
-    """The pooled connection was closed under us before one byte of answer."""
-
-    diagnosis: Diagnosis
-
-
-def _answered(error: Exception) -> bool:
-    # The parser hands on the head it had begun to read, if it had begun.
-    return isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str)
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Drops a pooled connection on which the upstream spoke unasked: its words would be taken for the next answer."""
-
-    async def _get(self, key: Any, traces: list[Any]) -> Any:
-        while (connection := await super()._get(key, traces)) is not None:
-            if connection.protocol is not None and not connection.protocol.should_close:
-                break
-            connection.close()
-        return connection
-
-    def counts(self) -> tuple[int, int, int]:
-        """In use, idle, waited for. The lists are copied in one step each, since another thread may ask."""
-        idle, waiting = list(self._conns.values()), list(self._waiters.values())
-        return len(self._acquired), sum(map(len, idle)), sum(map(len, waiting))
-
-
-def _milestones() -> aiohttp.TraceConfig:
-    trace = aiohttp.TraceConfig(
-        trace_config_ctx_factory=lambda trace_request_ctx: trace_request_ctx  # type: ignore[arg-type]
-    )
-
-    async def reused(_session: object, progress: Progress, _params: object) -> None:
-        progress.reused = progress.sent = True
-        progress.connected = time.monotonic()
-
-    async def created(_session: object, progress: Progress, _params: object) -> None:
-        # A pooled connection may have been looked at before, and found wanting.
-        progress.sent, progress.reused = True, False
-        progress.connected = time.monotonic()
-
-    async def queued(_session: object, progress: Progress, _params: object) -> None:
-        progress.queued = True
-
-    async def dequeued(_session: object, progress: Progress, _params: object) -> None:
-        progress.queued = False
-
-    trace.on_connection_reuseconn.append(reused)  # type: ignore[arg-type]  # aiohttp types the context as SimpleNamespace
-    trace.on_connection_create_end.append(created)  # type: ignore[arg-type]
-    trace.on_connection_queued_start.append(queued)  # type: ignore[arg-type]
-    trace.on_connection_queued_end.append(dequeued)  # type: ignore[arg-type]
-    return trace
-
-
-def _keepalive_socket(addr_info: tuple[Any, ...]) -> socket.socket:
-    """A socket that notices a dead peer within a minute, however long the answer may rightly take."""
-    family, kind, proto, *_ = addr_info
-    made = socket.socket(family=family, type=kind, proto=proto)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, seconds in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
-        if hasattr(socket, option):
-            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), seconds)
-    return made
-
-
-def _sendable(value: str) -> str:
-    return value if value.isascii() else value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def _diagnose_request(error: Exception) -> Diagnosis:
-    """What kept an answer's head from coming."""
-    os_error = getattr(error, "os_error", error)
-    if isinstance(os_error, _AddressRefused):
-        return Diagnosis(Cause.ADDRESS_REFUSED, "address_refused")
-    if getattr(os_error, "errno", None) in _OURS:
-        return Diagnosis(Cause.LOCAL, "no_resources")
-    match error:
-        case aiohttp.ClientConnectorDNSError():
-            ours = getattr(os_error, "errno", None) == socket.EAI_AGAIN
-            return Diagnosis(Cause.LOCAL if ours else Cause.NETWORK, "dns_error")
-        case aiohttp.ClientSSLError() | ssl.SSLError():
-            return Diagnosis(Cause.NETWORK, "tls_error")
-        case aiohttp.ClientProxyConnectionError() | aiohttp.ClientHttpProxyError():
-            return Diagnosis(Cause.NETWORK, "proxy_error")
-        case aiohttp.ClientConnectorError():
-            return Diagnosis(Cause.NETWORK, "connect_error")
-        case asyncio.TimeoutError():
-            return Diagnosis(Cause.TIMEOUT_CONNECT, "connect")
-        case aiohttp.ServerDisconnectedError():
-            return Diagnosis(Cause.NETWORK, "closed")
-        case aiohttp.ClientOSError() | aiohttp.ClientConnectionError() | OSError():
-            return Diagnosis(Cause.NETWORK, "reset")
-        case _:
-            return Diagnosis(Cause.SERVER, "bad_http")
-
-
-def _diagnose_answer(error: Exception) -> Diagnosis:
-    """What broke an answer that had begun."""
-    if getattr(error, "errno", None) in _OURS:
-        return Diagnosis(Cause.LOCAL, "no_resources")
-    truncated = isinstance(error, aiohttp.ClientPayloadError)
-    return Diagnosis(Cause.STREAM_BROKEN, "truncated" if truncated else "reset")
+def _told(answer: Answer | Diagnosis | _Stale, place: Place) -> Answer | Diagnosis:
+    """What the one who asked is told; without an answer the place is free again."""
+    if isinstance(answer, Answer):
+        return answer
+    place.leave()
+    return answer.diagnosis if isinstance(answer, _Stale) else answer

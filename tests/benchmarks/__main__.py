@@ -34,7 +34,7 @@ def main() -> int:
     quick = rounds.Plan(rounds=2, requests=3000) if options.quick else rounds.Plan()
     plan = rounds.Plan(options.rounds or quick.rounds, options.requests or quick.requests)
     sections = _sections(options.only)
-    chosen = _chosen(options.without) if "http" in sections else []
+    chosen = _chosen(options.without, options.beside) if "http" in sections else []
     if not sections:
         return 1
     began = time.monotonic()
@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round's figures there too")
     parser.add_argument("--only", choices=SECTIONS, help="one section")
     names = [each.name for each in CANDIDATES]
+    parser.add_argument("--beside", type=_tree, metavar="TREE", help="measure the Homeport of another checkout as well")
     parser.add_argument("--without", action="append", default=[], choices=names, help="leave a candidate out")
     return parser
 
@@ -91,8 +92,17 @@ def _positive(text: str) -> int:
     return value
 
 
-def _chosen(without: list[str]) -> list[Candidate]:
+def _tree(text: str) -> Path:
+    path = Path(text).resolve()
+    if not (path / "proxy" / "__main__.py").is_file():
+        raise argparse.ArgumentTypeError("must be a checkout of Homeport")
+    return path
+
+
+def _chosen(without: list[str], tree: Path | None) -> list[Candidate]:
     chosen = [each for each in CANDIDATES if each.name not in without]
+    if tree is not None:
+        chosen.append(candidates.beside(tree))
     if NGINX in chosen and candidates.find_nginx() is None:
         sys.stderr.write("benchmark: no nginx here, so no ratios; install it with: sudo apt-get install nginx-light\n")
         chosen.remove(NGINX)

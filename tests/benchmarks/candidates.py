@@ -200,6 +200,20 @@ DIRECT = Candidate("upstream itself", None, frozenset({Load.LATENCY}))
 NGINX = Candidate("nginx", _nginx, frozenset(Load))
 PLAIN = Candidate("plain aiohttp proxy", _plain, frozenset(Load))
 HOMEPORT = Candidate("homeport", _homeport, frozenset(Load))
+OTHER = "homeport, other tree"
+
+
+def beside(tree: Path) -> Candidate:
+    """The Homeport of another checkout, whose packages are those of this one."""
+
+    def command(place: Place) -> Command:
+        here = _homeport(place)
+        # Python looks where it stands before it looks anywhere else.
+        return Command(("env", "-C", str(tree), f"PYTHONPATH={tree}", *here.arguments), here.port, here.path)
+
+    return Candidate(OTHER, command, frozenset(Load))
+
+
 HOMEPORT_DEAD = Candidate("homeport, dead primary", _homeport_dead, frozenset({Load.JSON}), dead_primary=True)
 HOMEPORT_CLAUDE = Candidate("homeport, to Claude", _homeport_claude, frozenset({Load.STREAMS}), claude=True)
 CANDIDATES = (DIRECT, NGINX, PLAIN, HOMEPORT, HOMEPORT_DEAD, HOMEPORT_CLAUDE)

@@ -24,6 +24,7 @@ from tests.benchmarks.candidates import (
     HOMEPORT_CLAUDE,
     HOMEPORT_DEAD,
     NGINX,
+    OTHER,
     PLAIN,
     find_nginx,
 )
@@ -42,7 +43,7 @@ class Measure:
     must: float | None = None
     """The highest ratio allowed, or with `absolute` the highest value."""
     absolute: bool = False
-    shown: tuple[str, ...] = (NGINX.name, PLAIN.name, HOMEPORT.name)
+    shown: tuple[str, ...] = (NGINX.name, PLAIN.name, HOMEPORT.name, OTHER)
     owes: str = HOMEPORT.name
     """The candidate that `must` is for."""
     worst: bool = False
@@ -53,7 +54,7 @@ MEASURES = (
     Measure("cpu_request", f"CPU µs per request, 4 KB JSON, c={CALLERS}", NGINX.name, 4.0),
     Measure("cpu_event_0", f"CPU µs per event, {STREAMS} streams × {EVENTS}, no pause", NGINX.name, 1.4),
     Measure("cpu_event_5", f"CPU µs per event, {STREAMS} streams × {EVENTS}, 5 ms apart", NGINX.name, 1.4),
-    Measure("p50", "p50 µs of one caller", shown=(DIRECT.name, NGINX.name, PLAIN.name, HOMEPORT.name)),
+    Measure("p50", "p50 µs of one caller", shown=(DIRECT.name, NGINX.name, PLAIN.name, HOMEPORT.name, OTHER)),
     Measure("added_p50", "p50 µs added to the upstream's", NGINX.name, 2.5),
     Measure("connects", f"upstream connects from a fresh start, c={CALLERS}", must=CALLERS, absolute=True, worst=True),
     Measure(

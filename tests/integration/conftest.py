@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 import pytest
+import uvloop
 
 from proxy.breaker.redis_door import RedisDoor
 from proxy.record.shared_ledger import SharedLedger
@@ -49,3 +51,11 @@ async def opened() -> AsyncIterator[OpenBook]:
 def shared(opened: OpenBook, own_redis: RedisServer) -> SharedLedger:
     """The book on a Redis that a test may break."""
     return opened(own_redis.url)
+
+
+_LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """What speaks to sockets itself holds on both loops: theirs differ in small print."""
+    return _LOOPS if item.path.name.startswith("test_door") else {"asyncio": asyncio.new_event_loop}

@@ -9,39 +9,31 @@ from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
 import pytest
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 from proxy.demo import moods
 from proxy.demo.simulator import Simulator
 from proxy.terms import Cause, Diagnosis, Progress
 from proxy.upstream.client import Answer, Connecting, Door, RetryBudget
+from proxy.upstream.names import AddressInfo
 
 _REFUSED = Diagnosis(Cause.ADDRESS_REFUSED, "address_refused")
 _BODY = b'{"model":"m","messages":[{"role":"user","content":"hello"}]}'
 
 
-class _Names(AbstractResolver):
+class _Names:
     """Every name leads to these addresses."""
 
     def __init__(self, *addresses: str) -> None:
         self.addresses, self.asked = addresses, 0
 
-    async def resolve(self, host: str, port: int = 0, family: int = socket.AF_INET) -> list[ResolveResult]:
+    async def __call__(self, host: str, port: int) -> list[AddressInfo]:
         self.asked += 1
         return [
-            ResolveResult(
-                hostname=host,
-                host=each,
-                port=port,
-                family=socket.AF_INET6 if ":" in each else socket.AF_INET,
-                proto=0,
-                flags=socket.AI_NUMERICHOST,
-            )
+            (socket.AF_INET6, socket.SOCK_STREAM, 0, "", (each, port, 0, 0))
+            if ":" in each
+            else (socket.AF_INET, socket.SOCK_STREAM, 0, "", (each, port))
             for each in self.addresses
         ]
-
-    async def close(self) -> None:
-        """Nothing is open."""
 
 
 @pytest.fixture

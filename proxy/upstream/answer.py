@@ -1,0 +1,110 @@
+"""An upstream's open answer: what has arrived of it, until somebody reads it.
+
+1. What arrived before an answer broke is read first; the diagnosis comes where the bytes end, and stays.
+2. One reader at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from typing import Protocol
+
+from proxy.terms import Cause, Diagnosis, Headers
+from proxy.upstream import codings
+
+TRUNCATED = Diagnosis(Cause.STREAM_BROKEN, "truncated")
+
+
+class Feeder(Protocol):
+    """The connection that an answer comes over."""
+
+    def read_on(self, answer: Answer) -> None:
+        """Its reader has taken what there was."""
+        ...
+
+    def give_up(self, answer: Answer) -> None:
+        """Nobody reads it any more."""
+        ...
+
+
+class Answer:
+    """An upstream's open answer (a terms.Reply), filled by its connection."""
+
+    __slots__ = ("_connection", "_end", "_ended", "_news", "_pieces", "_undo", "headers", "held", "opened", "status")
+
+    def __init__(self, connection: Feeder, loop: asyncio.AbstractEventLoop) -> None:
+        self.status = 0
+        """0 until the head is there."""
+        self.headers: Headers = ()
+        self.opened: asyncio.Future[Diagnosis | None] = loop.create_future()
+        """Done when the head is there (None), or when it will not come."""
+        self.held = 0
+        """Bytes of the body that nobody has read."""
+        self._connection = connection
+        self._pieces: list[bytes] = []
+        self._undo: codings.Undo | None = None
+        self._ended = False
+        self._end: Diagnosis | None = None
+        self._news: asyncio.Future[None] | None = None
+
+    def open(self, status: int, headers: Headers) -> None:
+        """The head is there. Raises ValueError for a coding that cannot be undone."""
+        self._undo = codings.undo(headers)
+        self.status, self.headers = status, headers
+        if not self.opened.done():
+            self.opened.set_result(None)
+
+    def add(self, data: bytes) -> None:
+        """Bytes of the body."""
+        self._pieces.append(data)
+        self.held += len(data)
+
+    def end(self, diagnosis: Diagnosis | None) -> None:
+        """Nothing more comes: this was all, or the diagnosis says why not."""
+        self._ended, self._end = True, diagnosis
+        if not self.opened.done():
+            self.opened.set_result(diagnosis)
+        self.tell()
+
+    def tell(self) -> None:
+        """Wake who waits for bytes."""
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
+
+    async def chunk(self) -> bytes | Diagnosis:
+        while True:
+            if self._pieces or self._undo is not None:
+                data = self._take() if self._undo is None else self._undone(self._undo)
+                if data:
+                    return data
+            if self._ended:
+                return b"" if self._end is None else self._end
+            # Per event: asking for the running loop costs a system call in some versions of Python.
+            self._news = self.opened.get_loop().create_future()
+            try:
+                await self._news
+            finally:
+                self._news = None
+
+    def _take(self) -> bytes:
+        data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces.clear()
+        self.held = 0
+        self._connection.read_on(self)
+        return data
+
+    def _undone(self, undo: codings.Undo) -> bytes | Diagnosis:
+        """The next bytes, b"" if none are there yet."""
+        try:
+            while not (data := undo.read()) and self._pieces:
+                undo.feed(self._take())
+        except zlib.error:
+            self.close()
+            return TRUNCATED
+        if not data and self._ended and self._end is None and not undo.whole:
+            return TRUNCATED
+        return data
+
+    def close(self) -> None:
+        self._connection.give_up(self)

@@ -1,0 +1,279 @@
+"""One connection to an upstream: a request's bytes go out, an answer's bytes come in. Only here is the parser known.
+
+1. One exchange at a time. What arrives outside of one, or behind the end of its answer, ends the connection: it would
+   be taken for the next answer.
+2. Memory is bounded: nothing is read while HIGH bytes of an answer wait for their reader, and a large request is handed
+   on piece by piece as the upstream takes it. An answer that comes before its request is through is read all the same.
+3. Whether the connection may serve again is read while the answer's end is parsed: the parser does not know it later.
+4. An answer that is given up drops its connection at once. Nothing is written to one that is closing.
+5. What is no body (heads, chunk extensions, trailers) is bounded by HEADER_BUDGET.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from typing import Protocol, cast
+
+import httptools
+
+from proxy.terms import Cause, Diagnosis, Headers
+from proxy.upstream.answer import TRUNCATED, Answer
+
+HIGH = 128 * 1024
+HEADER_BUDGET = 64 * 1024
+_AT_ONCE = 64 * 1024
+"""Bytes of a request's body that are written with its head, and at a time if there are more."""
+_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
+BAD_HTTP = Diagnosis(Cause.SERVER, "bad_http")
+_CLOSED = Diagnosis(Cause.NETWORK, "closed")
+_RESET = Diagnosis(Cause.NETWORK, "reset")
+_BROKEN = Diagnosis(Cause.STREAM_BROKEN, "reset")
+
+
+def local(error: BaseException | None) -> Diagnosis | None:
+    """What an error means if it is our own machine's; None if it is not."""
+    return Diagnosis(Cause.LOCAL, "no_resources") if getattr(error, "errno", None) in _OURS else None
+
+
+class Place(Protocol):
+    """One of the connections that a source may have in use."""
+
+    def leave(self, connection: Connection | None = None) -> None:
+        """Free it; `connection` may serve again. Any number of calls."""
+        ...
+
+
+class Owner(Protocol):
+    """Who keeps count of the connections there are."""
+
+    def gone(self, connection: Connection) -> None: ...
+
+
+class _Surplus(Exception):
+    """Something came behind the answer's end."""
+
+
+class Connection(asyncio.Protocol):
+    """One connection, used for one exchange after the other. The parser calls the methods that begin with `on_`."""
+
+    __slots__ = (
+        "_answer",
+        "_bodiless",
+        "_complete",
+        "_fault",
+        "_fields",
+        "_full",
+        "_lasting",
+        "_loop",
+        "_owner",
+        "_parser",
+        "_paused",
+        "_place",
+        "_rest",
+        "_surplus",
+        "_transport",
+        "heard",
+        "idle_since",
+    )
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+        self._loop = asyncio.get_running_loop()
+        # Servers of models are not the strictest writers of HTTP; what these let through is unambiguous.
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+        self._parser.set_dangerous_leniencies(
+            lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
+        )
+        self._transport: asyncio.Transport
+        self._answer: Answer | None = None
+        self._place: Place
+        self._fields: list[tuple[bytes, bytes]] = []
+        self._rest: memoryview | None = None
+        """Of the request's body: what is not written yet."""
+        self._full = False
+        """The transport asked for no more."""
+        self._paused = False
+        self._complete = self._surplus = self._lasting = False
+        self._bodiless = 0
+        """Bytes read since there was a body's."""
+        self._fault: Diagnosis | None = None
+        self.heard = False
+        """A byte came in this exchange."""
+        self.idle_since = 0.0
+
+    @property
+    def usable(self) -> bool:
+        """It stands, as far as is known."""
+        return not self._transport.is_closing()
+
+    # -- one exchange
+
+    def ask(self, head: bytes, body: bytes, place: Place) -> Answer:
+        """Send a request. `place` is the caller's to leave until the answer is opened, and this connection's after."""
+        answer = Answer(self, self._loop)
+        if not self.usable:
+            answer.end(self._fault or _CLOSED)
+            return answer
+        self._answer, self._place = answer, place
+        self._complete = self._surplus = self._lasting = self.heard = False
+        self._bodiless = 0
+        if len(body) <= _AT_ONCE:
+            self._transport.write(head + body)
+        else:
+            self._transport.write(head)
+            self._rest = memoryview(body)
+            self._write_on()
+        return answer
+
+    def _write_on(self) -> None:
+        while self._rest is not None and not self._full and self.usable:
+            piece, rest = self._rest[:_AT_ONCE], self._rest[_AT_ONCE:]
+            self._rest = rest if len(rest) else None
+            self._transport.write(piece)
+
+    def read_on(self, answer: Answer) -> None:
+        """Its reader has taken what there was."""
+        if self._paused and self._answer is answer and self.usable:
+            self._paused = False
+            self._transport.resume_reading()
+
+    def give_up(self, answer: Answer) -> None:
+        """Nobody reads it any more. If it is still coming, the upstream learns so now."""
+        if self._answer is answer:
+            self._fail(TRUNCATED)
+
+    def drop(self) -> None:
+        """End the connection, at once. Any number of calls."""
+        self._rest = None
+        if self.usable:
+            self._transport.abort()
+
+    def _fail(self, diagnosis: Diagnosis | None) -> None:
+        answer, self._answer = self._answer, None
+        self.drop()
+        if answer is not None:
+            answer.end(diagnosis)
+            if answer.status:
+                self._place.leave()
+
+    def _finish(self, answer: Answer) -> None:
+        # What the upstream has not read of a request it would read as the beginning of the next.
+        through = self._rest is None and not self._transport.get_write_buffer_size()
+        again = self._lasting and through and not self._surplus and not self._paused and self.usable
+        self._answer = None
+        answer.end(None)
+        if not again:
+            self.drop()
+        self._place.leave(self if again else None)
+
+    # -- the transport's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's own class does not derive from it
+
+    def data_received(self, data: bytes) -> None:
+        answer = self._answer
+        if answer is None or self._parser is None:
+            self.drop()
+            return
+        self.heard = True
+        self._bodiless += len(data)
+        before = answer.held
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._surplus = True
+            if not self._complete:
+                self._fail(TRUNCATED if answer.status else BAD_HTTP)
+                return
+        if self._complete:
+            self._finish(answer)
+            return
+        if answer.held != before:
+            self._bodiless = 0
+            answer.tell()
+        elif self._bodiless > HEADER_BUDGET:
+            self._fail(TRUNCATED if answer.status else BAD_HTTP)
+            return
+        if answer.held > HIGH and not self._paused and self.usable:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def pause_writing(self) -> None:
+        self._full = True
+
+    def resume_writing(self) -> None:
+        self._full = False
+        self._write_on()
+
+    def eof_received(self) -> None:
+        # Not left to the transport, which would first write what the upstream will never read.
+        self._lost(None)
+        self.drop()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._lost(error)
+        self._parser = None  # it holds this connection, which holds it
+        self._owner.gone(self)
+
+    def _lost(self, error: Exception | None) -> None:
+        answer = self._answer
+        ours = local(error)
+        if answer is None or not answer.status:
+            self._fault = self._fault or ours or (_CLOSED if error is None else _RESET)
+            self._fail(self._fault)
+        elif _framed(answer.headers):
+            self._fail(ours or TRUNCATED)
+        else:
+            # The end of the connection is the end of the answer; not where it broke.
+            self._fail(None if error is None else ours or _BROKEN)
+
+    # -- the parser's side
+
+    def on_message_begin(self) -> None:
+        if self._complete:
+            raise _Surplus
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        answer = self._answer
+        if answer is not None and not answer.status:
+            self._fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        answer, parser, fields = self._answer, self._parser, self._fields
+        assert answer is not None  # noqa: S101  # nothing is parsed outside of an exchange
+        assert parser is not None  # noqa: S101
+        status = parser.get_status_code()
+        self._fields = []
+        if self._bodiless > HEADER_BUDGET and sum(len(name) + len(value) for name, value in fields) > HEADER_BUDGET:
+            raise ValueError("more header fields than anybody needs")
+        # Leniency lets some of these through.
+        values = b"".join([value for _, value in fields])
+        if b"\0" in values or b"\r" in values or b"\n" in values:
+            raise ValueError("a header field holds a line break or a NUL")
+        if status >= 200 or status == 101:
+            answer.open(status, tuple([(name.decode("latin-1"), _text(value)) for name, value in fields]))
+
+    def on_body(self, data: bytes) -> None:
+        if self._answer is not None:
+            self._answer.add(data)
+
+    def on_message_complete(self) -> None:
+        answer, parser = self._answer, self._parser
+        if answer is not None and parser is not None and answer.status:  # else it was a 1xx, and the answer follows
+            self._complete, self._lasting = True, parser.should_keep_alive()
+
+
+def _text(value: bytes) -> str:
+    """A field's value as it can be sent on; bytes that are no UTF-8 are replaced."""
+    return value.strip(b" \t").decode("utf-8", "replace")
+
+
+def _framed(headers: Headers) -> bool:
+    """Does an answer say itself where it ends?"""
+    for name, value in headers:
+        low = name.lower()
+        if low == "content-length" or (low == "transfer-encoding" and value.lower().endswith("chunked")):
+            return True
+    return False
