@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grafana.parts import Board, Choice, Lines, Query, Row, States, Table, Unit
+from grafana.parts import Board, Choice, Lines, Query, Row, States, Table, Unit, Way
 from grafana.queries import codes, quantile, rate
 
 _A = 'assistant="$assistant"'
@@ -175,5 +175,9 @@ BOARD = Board(
                 ),
             ],
         ),
+    ],
+    [
+        Way("This assistant", "assistants/${assistant:percentencode}"),
+        Way("Its decisions", "decisions?assistant=${assistant:percentencode}"),
     ],
 )

@@ -125,6 +125,15 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
+class Way:
+    """A link to the operators' page."""
+
+    title: str
+    place: str
+    """Behind the page's `#/`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Board:
     """One dashboard."""
 
@@ -133,6 +142,7 @@ class Board:
     description: str
     choices: Sequence[Choice]
     rows: Sequence[Row]
+    ways: Sequence[Way] = (Way("Decisions", "decisions"),)
 
 
 def dashboard(board: Board) -> dashboards.Dashboard:
@@ -159,6 +169,16 @@ def dashboard(board: Board) -> dashboards.Dashboard:
     )
     for choice in board.choices:
         made = made.with_variable(_variable(choice))
+    # Where operators reach the page is not Prometheus' business, so whoever looks says it, once.
+    page = dashboards.TextBoxVariable("page").label("Operators' page").default_value("http://127.0.0.1:8081")
+    made = made.with_variable(page)
+    for way in board.ways:
+        made = made.link(
+            dashboards.DashboardLink(way.title)
+            .type(models.DashboardLinkType.LINK)
+            .url(f"${{page}}/#/{way.place}")
+            .target_blank(True)
+        )
     number, top = 1, 0
     for row in board.rows:
         place = models.GridPos(h=1, w=_WIDTH, x=0, y=top)

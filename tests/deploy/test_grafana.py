@@ -35,7 +35,12 @@ def test_a_panel_says_what_it_shows(uid: str) -> None:
     board = _BOARDS[uid]
     assert board["description"]
     assert board["tags"] == ["homeport"]
-    assert [link["tags"] for link in board["links"]] == [["homeport"]]
+    others, *ways = board["links"]
+    assert others["tags"] == ["homeport"]
+    assert ways
+    for way in ways:
+        assert way["url"].startswith("${page}/#/"), way
+        assert set(re.findall(r"\$\{([a-z]+)", way["url"])) <= {each["name"] for each in board["templating"]["list"]}
     titles = [panel["title"] for panel in panels(board)]
     assert len(set(titles)) == len(titles)
     for panel in panels(board):
@@ -57,8 +62,10 @@ def test_variables_are_all_there_and_all_used(uid: str) -> None:
         "prometheus",
     )
     asked = {name for each in targets() if each.board == uid for name in re.findall(r"\$([a-z]+)", each.expr)}
-    assert asked == {each["name"] for each in variables[1:]}
-    for each in variables[1:]:
+    *by_query, page = variables[1:]
+    assert asked == {each["name"] for each in by_query}
+    assert (page["name"], page["type"], page["query"]) == ("page", "textbox", "http://127.0.0.1:8081")
+    for each in by_query:
         assert each["datasource"]["uid"] == "${datasource}"
         assert names(each["query"]) <= exported()
 
