@@ -148,6 +148,7 @@ BOARD = Board(
                             "{{tier}}",
                         )
                     ],
+                    width=12,
                 ),
                 Lines(
                     "Answers that broke off or fell silent",
@@ -160,6 +161,19 @@ BOARD = Board(
                             rate(f"homeport_stream_stalls_total{{{_A}}}", "tier, phase"), "{{tier}} stalled {{phase}}"
                         ),
                     ],
+                    width=12,
+                ),
+                Lines(
+                    "Left of the upstream's windows",
+                    "How many more requests and tokens each tier's upstream takes, as it said with its last answer to "
+                    "any replica.",
+                    Unit.COUNT,
+                    [
+                        Query(
+                            f"min by (tier, kind) (homeport_upstream_ratelimit_remaining{{{_A}}})", "{{tier}} {{kind}}"
+                        )
+                    ],
+                    width=12,
                 ),
                 Lines(
                     "Moves to the next tier",
@@ -172,6 +186,7 @@ BOARD = Board(
                         )
                     ],
                     stacked=True,
+                    width=12,
                 ),
             ],
         ),

@@ -114,6 +114,7 @@ class Replica:
                 serving=asking,
                 trying=self.edge.trying,
                 connections=lambda: self._upstreams.connections(),
+                remaining=lambda: self._upstreams.remaining,
                 lately=Lately(),
                 journal=self._journal.status,
                 configuration=self._configuration,

@@ -47,6 +47,8 @@ class Now:
     """Requests that an upstream has now, by assistant and tier."""
     connections: Callable[[], Mapping[str, Connections]]
     """Of each source."""
+    remaining: Callable[[], Mapping[tuple[str, str, str], float]]
+    """By source, model and kind: how many more requests or tokens an upstream takes, as it said last."""
     lately: Lately
     journal: Callable[[], JournalStatus]
     configuration: Callable[[], Configuration]
@@ -71,6 +73,9 @@ class Live:
         )
         self._failures = _gauge("homeport_breaker_failures", "Failures in the current run", s, m)
         self._trying = _gauge("homeport_tier_in_flight", "Requests that its upstream has now", a, t)
+        self._remaining = _gauge(
+            "homeport_upstream_ratelimit_remaining", "Left of its window, as the upstream said last", a, t, "kind"
+        )
         self._lines = _gauge("homeport_upstream_connections", "Connections to a source", s, "state")
         self._used = _gauge(
             "homeport_tier_last_used_timestamp_seconds", "Unix time of the last attempt, 0 = never", a, t
@@ -101,6 +106,7 @@ class Live:
             count = trying.get((name, label), 0)
             if count or now.lately.of(name, label).used:
                 yield f"{self._trying.start(name, label)}{number(count)}\n"
+        yield from self._windows(tiers)
         yield self._in_flight.head
         for name in bindings.routes:
             yield f"{self._in_flight.start(name)}{number(now.serving.get(name, 0))}\n"
@@ -108,6 +114,15 @@ class Live:
         for source, each in now.connections().items():
             for state, value in (("in_use", each.in_use), ("idle", each.idle), ("waiting", each.waiting)):
                 yield f"{self._lines.start(source, state)}{number(value)}\n"
+
+    def _windows(self, tiers: list[tuple[str, str, Tier]]) -> Iterator[str]:
+        remaining = self._now.remaining()
+        yield self._remaining.head
+        for name, label, tier in tiers:
+            for kind in ("requests", "tokens"):
+                left = remaining.get((tier.binding.source, tier.binding.model, kind))
+                if left is not None:
+                    yield f"{self._remaining.start(name, label, kind)}{number(left)}\n"
 
     def _breakers(self, tiers: list[tuple[str, str, Tier]]) -> Iterator[str]:
         targets: dict[tuple[str, str], View] = {}

@@ -99,6 +99,8 @@ class Upstreams:
         self._unix = unix
         self._budget: RetryBudget = RetryBudget() if former is None else former._budget
         known: Mapping[str, tuple[Source, Door]] = {} if former is None else former._sources
+        self.remaining: dict[tuple[str, str, str], float] = {} if former is None else former.remaining
+        """By source, model and `requests` or `tokens`: how many more a window has, as the upstream said last."""
         self._sources: dict[str, tuple[Source, Door]] = {
             name: (source, self._door(source, known.get(name))) for name, source in sources.items()
         }
@@ -112,7 +114,10 @@ class Upstreams:
         """Ask one tier. Ends as Accepted, Rejected or Failed; the caller owns an Accepted reply and must close it."""
         source, door = self._sources[binding.source]
         attempt = _Attempt(question, binding, limits, progress, source, self._unix)
-        return await attempt.run(door)
+        outcome = await attempt.run(door)
+        for kind, left in _remaining(outcome):
+            self.remaining[binding.source, binding.model, kind] = left
+        return outcome
 
     def connections(self) -> dict[str, Connections]:
         """Those of each source, now. May be asked from another thread."""
@@ -126,6 +131,28 @@ class Upstreams:
         """Drop every connection that no later configuration has taken over."""
         for _, door in self._sources.values():
             await door.close()
+
+
+_REMAINING = {
+    "x-ratelimit-remaining-requests": "requests",
+    "x-ratelimit-remaining-tokens": "tokens",
+    "anthropic-ratelimit-requests-remaining": "requests",
+    "anthropic-ratelimit-tokens-remaining": "tokens",
+}
+_SHORTEST = min(map(len, _REMAINING))
+
+
+def _remaining(outcome: Outcome) -> Iterator[tuple[str, float]]:
+    match outcome:
+        case Accepted():
+            headers = outcome.reply.headers
+        case Rejected():
+            headers = outcome.headers
+        case _:
+            return
+    for name, value in headers:
+        if len(name) >= _SHORTEST and (kind := _REMAINING.get(name.lower())) and value.isascii() and value.isdigit():
+            yield kind, float(value[:15])
 
 
 class _Attempt:

@@ -58,6 +58,7 @@ _LABELS = {
     "homeport_probes_total": _SM | {"kind", "result"},
     "homeport_tier_info": _AT | _SM | {"kind"},
     "homeport_tier_in_flight": _AT,
+    "homeport_upstream_ratelimit_remaining": _AT | {"kind"},
     "homeport_tier_last_used_timestamp_seconds": _AT,
     "homeport_tier_last_success_timestamp_seconds": _AT,
     "homeport_tier_last_failure_timestamp_seconds": _AT,
@@ -357,6 +358,21 @@ async def test_what_is_in_flight_is_seen_while_it_runs(bot: Bot, first: Simulato
     assert seen.value("homeport_tier_in_flight", _PRIMARY) == 0
     assert seen.value("homeport_upstream_connections", source="first", state="in_use") == 0
     assert seen.total("homeport_requests_total", outcome="cancelled") == 3
+
+
+async def test_what_is_left_of_an_upstreams_window_is_as_it_said_last(bot: Bot, first: Simulator) -> None:
+    """By tier and kind, for the tiers whose upstream has said it, in an answer of any kind."""
+    replica = await bot()
+    name = "homeport_upstream_ratelimit_remaining"
+    assert (await Scrape.of(replica)).total(name) == 0
+    await _chat(replica)
+    seen = await Scrape.settled(replica)
+    assert seen.value(name, _PRIMARY, kind="requests") == 9999
+    assert seen.value(name, _PRIMARY, kind="tokens") == 1999900
+    assert seen.value(name, _SECOND, kind="requests") is None
+    first.mood = moods.status(400)
+    await _chat(replica, stream=True)
+    assert (await Scrape.settled(replica)).total(name) == 9999 + 1999900
 
 
 async def test_who_was_not_let_in_and_what_was_too_much(
