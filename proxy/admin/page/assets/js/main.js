@@ -8,11 +8,19 @@ import { follow, stop } from "./live.js";
 import { Dialogs } from "./parts/dialog.js";
 import { place } from "./place.js";
 import { forget, session } from "./store.js";
+import { Assistant } from "./views/assistant.js";
+import { Decisions } from "./views/decisions.js";
 import { Overview } from "./views/overview.js";
+import { Revisions } from "./views/revisions.js";
 import { SignIn } from "./views/sign_in.js";
+import { Sources } from "./views/sources.js";
 
 const VIEWS = {
   "": [Overview, () => "Assistants"],
+  assistants: [Assistant, (name) => name],
+  decisions: [Decisions, (name) => name ?? "Decisions"],
+  revisions: [Revisions, () => "Revisions"],
+  sources: [Sources, () => "Sources"],
 };
 
 function View() {
