@@ -148,7 +148,7 @@ async def test_an_early_probe_is_granted_once() -> None:
 
 
 async def test_what_is_only_looked_at_is_not_kept() -> None:
-    """A target that nobody guards is foreseen as well as any other, by its credential too, and leaves nothing behind."""
+    """A target that nobody guards is foreseen like any other, by its credential too, and leaves nothing behind."""
     bench = Bench()
     assert isinstance(bench.keeper.foresee(_OTHER), Permit)
     assert bench.keeper._rows == {}

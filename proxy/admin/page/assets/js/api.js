@@ -11,7 +11,8 @@ export class Refusal extends Error {
 }
 
 const UNREACHABLE = "This replica does not answer.";
-const LATE = 20_000;
+/** Milliseconds that an answer may take: a binding's test, which asks a source, takes five seconds at most. */
+const LATE = 8000;
 
 let signedOut = () => {};
 

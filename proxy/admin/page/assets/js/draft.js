@@ -26,6 +26,19 @@ export function edit(draft) {
   return changed.length ? Object.fromEntries(changed) : null;
 }
 
+/** A tier has no model yet: there is nothing to check. */
+export const unfinished = (draft) =>
+  [...draft.slots, ...(draft.embeddings ?? [])].some((each) => each.binding !== null && !(each.binding.source && each.binding.model));
+
+/** The draft upon what somebody else has made meanwhile: what it changes it still changes, and the rest is theirs. */
+export function rebase(draft, theirs) {
+  const mine = edit(draft) ?? {};
+  const fresh = begin(theirs);
+  const slots = ["primary" in mine ? draft.slots[0] : fresh.slots[0], ...("fallbacks" in mine ? draft : fresh).slots.slice(1)];
+  const { own, threshold, cooldown } = "breaker" in mine ? draft : fresh;
+  return { base: theirs, slots, embeddings: ("chains" in mine ? draft : fresh).embeddings, own, threshold, cooldown };
+}
+
 /** What it changes, field by field, as a revision tells it. */
 export const changes = (fields, before) => Object.entries(fields).map(([field, after]) => ({ field, before: before[field], after }));
 

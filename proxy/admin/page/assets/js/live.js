@@ -177,6 +177,7 @@ async function renew() {
     }
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
+    if (error.status === 0) say("away");
     if (error.status === 404) assistants().catch(() => {});
   }
 }

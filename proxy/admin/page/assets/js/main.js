@@ -30,12 +30,12 @@ function View() {
     document.title = `${title(name)} · Homeport`;
   }, [view, name]);
   useEffect(() => {
-    // Who comes by a link begins at the top, and is told where.
+    // Who comes by a link within the page begins at its top, and is told where.
     scrollTo(0, 0);
-    if (moved) document.querySelector("#content h1")?.focus({ preventScroll: true });
+    if (moved) document.querySelector("#content").focus({ preventScroll: true });
     moved = true;
   }, [view, view === "decisions" ? null : name]);
-  return html`<main id="content" class=${`view-${view || "overview"}`} tabindex="-1"><${Shown} name=${name} key=${view === "decisions" ? view : `${view}/${name}`} /></main>`;
+  return html`<main id="content" aria-label=${title(name)} class=${`view-${view || "overview"}`} tabindex="-1"><${Shown} name=${name} key=${view === "decisions" ? view : `${view}/${name}`} /></main>`;
 }
 
 let moved = false;
@@ -51,6 +51,7 @@ async function signOut() {
 function left() {
   stop();
   forget();
+  moved = true;
   session.value = "out";
 }
 

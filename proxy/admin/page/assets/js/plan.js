@@ -24,8 +24,8 @@ export function usePlan() {
   );
 }
 
-/** Ask whenever what is asked for has changed, or `anew` has; the last question's answer counts. */
-export function useAnswers(plan, id, edit, anew) {
+/** Ask whenever what is asked for has changed, or `anew` has; the last question's answer counts. Not while it is `idle`. */
+export function useAnswers(plan, id, edit, anew, idle) {
   const order = {
     endpoint: plan.endpoint.value,
     stream: plan.stream.value,
@@ -35,13 +35,17 @@ export function useAnswers(plan, id, edit, anew) {
   };
   const asked = JSON.stringify(order);
   useEffect(() => {
+    if (idle) {
+      plan.found.value = null;
+      return undefined;
+    }
     const over = new AbortController();
     const timer = setTimeout(() => answered(plan, id, asked, over.signal), PAUSE);
     return () => {
       clearTimeout(timer);
       over.abort();
     };
-  }, [asked, id, anew]);
+  }, [asked, id, anew, idle]);
 }
 
 async function answered(plan, id, asked, signal) {

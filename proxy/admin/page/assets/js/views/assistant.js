@@ -1,7 +1,7 @@
 // One assistant: its route, its tiers with their breakers, where each value comes from, and what its requests met.
 import { useEffect, useMemo } from "preact/hooks";
 import { ask, at, post, Refusal } from "../api.js";
-import { edit as edited, nameOf } from "../draft.js";
+import { edit as edited, nameOf, unfinished } from "../draft.js";
 import { html } from "../html.js";
 import { loadCatalog, refresh } from "../live.js";
 import { Chain } from "../parts/chain.js";
@@ -26,7 +26,7 @@ export function Assistant({ name: id }) {
 }
 
 const Unknown = ({ id }) => html`<section class="nothing">
-  <h1 tabindex="-1">No assistant is called ${id}</h1>
+  <h1>No assistant is called ${id}</h1>
   <p>It may have been taken out of the configuration. <a href=${to()}>Those there are</a>; its <a href=${to("decisions", null, { assistant: id })}>decisions</a> are kept for a while.</p>
 </section>`;
 
@@ -36,14 +36,14 @@ function Known({ document }) {
   const draft = useDraft(document, editing);
   const plan = usePlan();
   const fields = draft.value ? edited(draft.value) : null;
-  useAnswers(plan, id, fields, written(document));
+  useAnswers(plan, id, fields, written(document), draft.value !== null && unfinished(draft.value));
   // Last uses are told by no event: who looks at one assistant sees them within a second.
   useEffect(() => decisions.subscribe((all) => all[0]?.assistant === id && refresh([id])), [id]);
   useEffect(() => void loadCatalog().catch(() => {}), [id]);
   return html`
     <nav class="trail" aria-label="Trail"><a href=${to()}>Assistants</a></nav>
     <header class="head">
-      <h1 tabindex="-1">${id}</h1>
+      <h1>${id}</h1>
       <p class="sum"><${Summary} document=${document} /></p>
       <${Edit} id=${id} editing=${editing} />
     </header>

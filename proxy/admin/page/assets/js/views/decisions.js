@@ -32,7 +32,7 @@ export function Decisions({ name }) {
   }, [search]);
   return html`
     <header class="head">
-      <h1 tabindex="-1">Decisions</h1>
+      <h1>Decisions</h1>
       <p class="sum">Every request, and why it was answered so</p>
       <div class="acts"><button aria-pressed=${paused.value} onClick=${() => (paused.value = !paused.value)}>${paused.value ? "Go on" : "Hold the list"}</button></div>
     </header>

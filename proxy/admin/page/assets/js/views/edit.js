@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 import { useState } from "preact/hooks";
 import { ask, at } from "../api.js";
-import { begin, changes, edit, placed, same } from "../draft.js";
+import { begin, changes, edit, placed, rebase, same, unfinished } from "../draft.js";
 import { html } from "../html.js";
 import { Diff } from "../parts/diff.js";
 import { confirm, tell } from "../parts/dialog.js";
@@ -63,7 +63,7 @@ export function Editor({ document, draft, found }) {
     <div class="acts closing">
       <button class="first" disabled=${!fields}>Save…</button>
       <button type="button" onClick=${cancel}>Cancel</button>
-      <span class="quiet" role="status">${standing(fields, found, faults)}</span>
+      <span class="quiet" role="status">${unfinished(now) ? "A tier has no model yet." : standing(fields, found, faults)}</span>
     </div>
   </form>`;
 }
@@ -123,7 +123,7 @@ function Conflict({ draft, theirs, done }) {
   const { base } = draft.value;
   const names = [...new Set([...Object.keys(mine), ...["primary", "fallbacks", "chains", "breaker"].filter((each) => !same(base[each], theirs[each]))])];
   const upon = () => {
-    draft.value = { ...draft.peek(), base: { ...theirs } };
+    draft.value = rebase(draft.peek(), theirs);
     done();
   };
   const drop = () => {

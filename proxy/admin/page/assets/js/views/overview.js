@@ -20,7 +20,7 @@ export function Overview() {
   const troubled = names.filter((id) => isAmiss(tile(id).doc.value)).length;
   return html`
     <header class="head">
-      <h1 tabindex="-1">Assistants</h1>
+      <h1>Assistants</h1>
       <p class="sum">${count(names.length, "assistant")}, ${troubled ? count(troubled, "with", "with") + " a tier amiss" : "all tiers well"}</p>
       ${names.length > 5 && html`<${Filter} q=${q} amiss=${amiss} />`}
     </header>
@@ -87,7 +87,7 @@ function Lately({ id, sum }) {
 
 function Nothing() {
   return html`<section class="nothing">
-    <h1 tabindex="-1">No assistant yet</h1>
+    <h1>No assistant yet</h1>
     <p>
       Homeport is running${status.value ? ` (${status.value.version})` : ""}, and its configuration has no assistant. Name one in the file,
       with a source for its home port; it is taken up as soon as the file is saved:

@@ -38,7 +38,7 @@ export function Revisions() {
   const mayEdit = status.value?.configuration.edits !== "off";
   return html`
     <header class="head">
-      <h1 tabindex="-1">Revisions</h1>
+      <h1>Revisions</h1>
       <p class="sum">Who changed what is served; the last 200 are kept</p>
     </header>
     ${!revisions.length && html`<p class="empty">Nothing has been changed yet, and nothing is kept of what was before.</p>`}

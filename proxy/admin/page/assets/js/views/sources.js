@@ -25,7 +25,7 @@ export function Sources() {
   if (now === null) return html`<p class=${fault ? "fault" : "wait"} role="status">${fault || "Asking for the sources…"}</p>`;
   return html`
     <header class="head">
-      <h1 tabindex="-1">Sources</h1>
+      <h1>Sources</h1>
       <p class="sum">Where models are served; the file says which there are</p>
     </header>
     ${!now.sources.length && html`<p class="empty">The configuration has no source yet: add one under <code>sources</code>.</p>`}
@@ -40,7 +40,7 @@ function Source({ source }) {
       <p class="quiet">${source.kind}</p>
       <p><code class="wraps">${source.base_url}</code></p>
       <p>${source.credential === "set" ? "credential set" : html`<span class="quiet">no credential</span>`}</p>
-      ${!source.enabled && html`<span class="tag bad">isolated</span>`}
+      ${source.models.length > 0 && source.models.every((each) => worst({ source: source.name, model: each.model }) === "isolated") && html`<span class="tag bad">isolated</span>`}
       <p class="quiet used">${source.uses ? `used by ${count(source.uses, "tier")}` : "used by nobody"}</p>
     </header>
     ${source.models.length > 0 && html`<ul class="models">${source.models.map((each) => html`<${Model} key=${each.model} source=${source.name} model=${each} />`)}</ul>`}

@@ -54,7 +54,7 @@ function Need({ name, plan }) {
 }
 
 function Answer({ found, assumed }) {
-  if (found === null) return html`<p class="verdict quiet">Asking…</p>`;
+  if (found === null) return html`<p class="verdict quiet">…</p>`;
   if (found.faults) {
     const said = found.refused ? "The check refuses this, so it would not be saved." : "This cannot be said now.";
     return html`<p class="verdict bad" role="status">${said}</p>`;
