@@ -37,6 +37,8 @@ export class Search {
       this.next.value = found.next;
       this.complete.value = found.complete;
       this.fault.value = "";
+      // What came while it was looked for.
+      this.heard(decisions.peek());
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       this.fault.value = error.message;

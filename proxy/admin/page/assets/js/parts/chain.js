@@ -32,7 +32,7 @@ function Stop({ tier, serves }) {
     <span class="rail"><${Mark} state=${breaker.state} /></span>
     <span class="named" title=${`${tier.tier}: ${tier.source} / ${tier.model}`}>
       ${tier.tier === "primary" && html`<${Anchor} />`}<span class="unseen">${tier.tier}: </span>
-      <span class="model">${tier.model}</span> <span class="source">${tier.source}</span>
+      <span class="model">${tier.model}</span> <span class="at">${tier.source}</span>
     </span>
     <span class="how">
       ${serves

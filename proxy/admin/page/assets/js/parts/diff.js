@@ -42,8 +42,13 @@ function line(value) {
   if (value === null || value === undefined) return "nothing";
   if (typeof value !== "object") return String(value);
   const { source, model, ...more } = value;
-  const told = Object.entries(more).map(([key, each]) => `${key} ${typeof each === "object" ? JSON.stringify(each) : each}`);
+  const told = Object.entries(more).map(([key, each]) => `${key} ${words(each)}`);
   return `${source} / ${model}${told.length ? ` (${told.join("; ")})` : ""}`;
+}
+
+function words(value) {
+  if (Array.isArray(value)) return value.join(", ") || "none";
+  return typeof value === "object" ? JSON.stringify(value) : value;
 }
 
 /** The longest common lines stay. */

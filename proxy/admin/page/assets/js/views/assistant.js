@@ -1,4 +1,5 @@
 // One assistant: its route, its tiers with their breakers, where each value comes from, and what its requests met.
+import { signal, useComputed } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 import { ask, at, post, Refusal } from "../api.js";
 import { edit as edited, nameOf, unfinished } from "../draft.js";
@@ -10,8 +11,7 @@ import { Diff } from "../parts/diff.js";
 import { confirm, tell } from "../parts/dialog.js";
 import { useAnswers, usePlan } from "../plan.js";
 import { go, place, to } from "../place.js";
-import { decisions, order, setAssistant, status, tile } from "../store.js";
-import { signal } from "@preact/signals";
+import { configured, decisions, now, order, setAssistant, status, tile } from "../store.js";
 import { Editor, useDraft } from "./edit.js";
 import { Tiers } from "./tiers.js";
 import { WhatIf } from "./what_if.js";
@@ -36,10 +36,13 @@ function Known({ document }) {
   const draft = useDraft(document, editing);
   const plan = usePlan();
   const fields = draft.value ? edited(draft.value) : null;
-  useAnswers(plan, id, fields, written(document), draft.value !== null && unfinished(draft.value));
+  // What is foretold of a breaker that is not closed holds for a moment only.
+  const beat = useComputed(() => (tile(id).doc.value?.tiers.every((each) => each.breaker.state === "closed") ? 0 : Math.floor(now.value / 5)));
+  useAnswers(plan, id, fields, `${beat.value} ${written(document)}`, draft.value !== null && unfinished(draft.value));
   // Last uses are told by no event: who looks at one assistant sees them within a second.
   useEffect(() => decisions.subscribe((all) => all[0]?.assistant === id && refresh([id])), [id]);
-  useEffect(() => void loadCatalog().catch(() => {}), [id]);
+  const heard = configured.value;
+  useEffect(() => void loadCatalog().catch(() => {}), [id, heard]);
   return html`
     <nav class="trail" aria-label="Trail"><a href=${to()}>Assistants</a></nav>
     <header class="head">

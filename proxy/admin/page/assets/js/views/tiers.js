@@ -27,8 +27,8 @@ function Tier({ id, tier, serves }) {
       <div><dt>last served</dt><dd><${Ago} at=${tier.last_success_at} /></dd></div>
       <div><dt>last failed</dt><dd><${Ago} at=${tier.last_failure_at} /></dd></div>
       <div><dt>opens after</dt><dd>${tier.failure_threshold} failures, rests ${span(tier.cooldown_seconds)}</dd></div>
-      <div class="wide"><dt>asks</dt><dd><code class="wraps">${tier.url}</code> <span class="quiet">${tier.kind}</span></dd></div>
-      <div class="wide"><dt>health</dt><dd>${others.length ? `shared with ${listed(others, 4)}` : "this assistant’s alone"}</dd></div>
+      <div><dt>asks</dt><dd><code class="wraps">${tier.url}</code> <span class="quiet">${tier.kind}</span></dd></div>
+      <div><dt>health</dt><dd>${others.length ? `shared with ${listed(others, 4)}` : "this assistant’s alone"}</dd></div>
     </dl>
     <${Acts} id=${id} tier=${tier} name=${name} />
   </li>`;
