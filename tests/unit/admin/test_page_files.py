@@ -81,3 +81,10 @@ def test_the_policy_allows_the_one_inline_script() -> None:
     digest = base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
     policy = proxy.admin.page.serving.Page()._files[""].headers["Content-Security-Policy"]
     assert f"script-src 'self' 'sha256-{digest}';" in policy
+
+
+def test_the_pictures_in_the_documents_are_small() -> None:
+    """A reader on a slow line sees them too."""
+    pictures = sorted((Path(proxy.__file__).parents[1] / "docs").glob("*.png"))
+    assert [each.name for each in pictures] == ["page-assistant.png", "page-overview.png"]
+    assert max(each.stat().st_size for each in pictures) <= 200_000
