@@ -11,7 +11,7 @@ import contextlib
 import re
 import shutil
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -133,6 +133,12 @@ class Seat:
     redis: RedisServer
     browser: Browser
     stack: contextlib.AsyncExitStack
+    config: dict[str, object]
+
+    async def another(self, folder: Path) -> Seat:
+        """The same at another replica of the fleet."""
+        intent = await self.stack.enter_async_context(intending(folder, self.config))
+        return replace(self, intent=intent)
 
     async def window(self, *, wide: int = 1280, high: int = 900, **options: Any) -> Window:
         """Another browser's, signed in nowhere; `options` are playwright's of a context."""
@@ -178,4 +184,4 @@ async def seated(folder: Path, assistants: dict[str, object] | None = None, **mo
         playwright = await stack.enter_async_context(async_playwright())
         browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         stack.push_async_callback(browser.close)
-        yield Seat(intent, (first, second, third), redis, browser, stack)
+        yield Seat(intent, (first, second, third), redis, browser, stack, config)

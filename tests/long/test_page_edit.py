@@ -134,6 +134,34 @@ async def test_tiers_are_dragged_and_no_more_are_added_than_may_be(tmp_path: Pat
         assert (await _chain(seat))[1] == "third/tiny"
 
 
+_MOVES = """async () => {
+  const {move, remove, add} = await import("./assets/js/draft.js");
+  const bad = [];
+  for (const names of [["a"], [null, "b"], ["a", "b", "c"], [null, "b", "c", "d"]]) {
+    const slots = names.map((model, key) => ({key, binding: model && {source: "s", model}}));
+    const of = (all) => all.map((each) => each.binding?.model ?? null);
+    for (let from = 0; from < names.length; from++) for (let to = -1; to <= names.length; to++) {
+      const moved = of(move(slots, from, to));
+      const kept = moved.filter(Boolean).sort().join() === names.filter(Boolean).sort().join();
+      if (!kept || moved.slice(1).includes(null) || moved.length === 0) bad.push([names, from, to, moved]);
+    }
+    for (let place = 1; place < names.length; place++) {
+      if (of(remove(slots, place)).length !== names.length - 1) bad.push([names, place]);
+    }
+    if (of(remove(slots, 0))[0] !== null || of(remove(slots, 0)).length !== names.length) bad.push([names]);
+    if (of(add(slots, {source: "s", model: "z"})).at(-1) !== "z") bad.push([names, "add"]);
+  }
+  return bad;
+}"""
+
+
+async def test_however_tiers_are_moved_none_is_lost(tmp_path: Path) -> None:
+    """Of every chain, cleared or not, every move keeps all tiers; only the home port may be empty."""
+    async with seated(tmp_path) as seat:
+        window = await _editing(seat)
+        assert await window.page.evaluate(_MOVES) == []
+
+
 async def test_breakers_of_its_own(tmp_path: Path) -> None:
     """Whose health it is, is chosen and not changed by the way; a bad value is refused in the check's words."""
     async with seated(tmp_path) as seat:

@@ -8,6 +8,7 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
 from playwright.async_api import expect
 
 from proxy.demo.moods import WELL
@@ -116,6 +117,41 @@ async def test_a_store_that_is_away_is_said(tmp_path: Path) -> None:
         await expect(dialog).to_have_count(0)
         seat.redis.restart()
         await expect(banner).to_have_count(0, timeout=30_000)
+
+
+async def test_what_another_replica_does_is_seen(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A tier that trips there is open here; an edit made here is in force there, and on its page."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    async with seated(tmp_path) as seat:
+        other = await seat.another(elsewhere)
+        window, theirs = await seat.window(), await other.window()
+        await window.open()
+        await theirs.open()
+        await expect(window.page.locator(".fleet")).to_contain_text("replicas2", timeout=20_000)
+        await other.trip()
+        await expect(window.stop("primary")).to_contain_text("open", timeout=1000)
+        await expect(window.page.locator(".lately").first).to_contain_text("fallback", timeout=2000)
+        assert (await seat.intent.bind("third/elsewhere")).status == 200
+        for each in (window, theirs):
+            await expect(each.stop("primary")).to_contain_text("elsewhere", timeout=4000)
+
+
+async def test_names_are_text(tmp_path: Path) -> None:
+    """A model may be called anything, and so may what an upstream says that it served: none of it becomes markup."""
+    hostile = "<img src=x onerror=alert(1)>\"'`$(alert(2))&lt;b&gt;"
+    binding = {"source": "first", "model": hostile}
+    async with seated(tmp_path, {"bot": {"primary": binding, "fallbacks": [{**binding, "source": "second"}]}}) as seat:
+        window = await seat.window()
+        window.page.on("dialog", lambda dialog: window.wrong.append(f"dialog: {dialog.message}"))
+        met = await seat.trip()
+        for place in ("", "assistants/bot", "assistants/bot?edit=1", "decisions", f"decisions/{met}", "sources"):
+            await window.open(place)
+            content = window.page.locator("#content")
+            if "edit" in place:
+                await expect(window.page.get_by_label("Model of primary", exact=True)).to_have_value(hostile)
+            else:
+                await expect(content).to_contain_text(hostile)
+            await expect(content.locator("img, b:text-is('b')")).to_have_count(0)
 
 
 async def test_nothing_is_configured_yet(tmp_path: Path) -> None:

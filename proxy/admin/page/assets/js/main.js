@@ -5,7 +5,7 @@ import { ask, onSignedOut } from "./api.js";
 import { Banners, Foot, Spoken, Top } from "./frame.js";
 import { html } from "./html.js";
 import { follow, stop } from "./live.js";
-import { Dialogs } from "./parts/dialog.js";
+import { Dialogs, dismiss } from "./parts/dialog.js";
 import { place } from "./place.js";
 import { forget, session } from "./store.js";
 import { Assistant } from "./views/assistant.js";
@@ -50,6 +50,7 @@ async function signOut() {
 
 function left() {
   stop();
+  dismiss();
   forget();
   moved = true;
   session.value = "out";

@@ -18,6 +18,12 @@ export function confirm({ title, body, act, danger = false, run = null }) {
   });
 }
 
+/** Ask nothing any more, as when nobody is signed in. */
+export function dismiss() {
+  open.value?.done(false);
+  open.value = null;
+}
+
 /** Say what has been done. */
 export function tell(text, tone = "good") {
   note.value = { text, tone };

@@ -1,5 +1,5 @@
 // One request's story: its sentences, its attempts on a line of time, and its facts.
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { ask, at, Refusal } from "../api.js";
 import { html } from "../html.js";
 import { Request, Sentence } from "../parts/decision.js";
@@ -11,6 +11,13 @@ import { lasted, OUTCOMES, stateWord, TONE } from "../words.js";
 export function Story({ id, query }) {
   const [record, setRecord] = useState(() => decisions.peek().find((each) => each.request_id === id) ?? null);
   const [fault, setFault] = useState("");
+  const box = useRef(null);
+  useEffect(() => {
+    // Who opens it from the list reads on here, and goes on there.
+    box.current.focus({ preventScroll: true });
+    box.current.scrollIntoView({ block: "nearest" });
+    return () => document.querySelector(`.decision a[href*="/${CSS.escape(id)}"]`)?.focus();
+  }, [id]);
   useEffect(() => {
     ask(at("decisions", id)).then(setRecord, (error) => {
       if (!(error instanceof Refusal)) throw error;
@@ -18,7 +25,7 @@ export function Story({ id, query }) {
     });
   }, [id]);
   const close = to("decisions", null, query);
-  return html`<article class="one" aria-labelledby="one">
+  return html`<article class="one" aria-labelledby="one" tabindex="-1" ref=${box}>
     <header>
       <h2 id="one" class="mono">${record?.request_id ?? id}</h2>
       <a class="close" href=${close} aria-label="Close this story">✕</a>
