@@ -6,7 +6,7 @@ import { tell } from "./parts/dialog.js";
 import { Ago } from "./parts/time.js";
 import { place, to } from "./place.js";
 import { complete, link, spoken, status } from "./store.js";
-import { count, listed, span } from "./words.js";
+import { count, span } from "./words.js";
 
 const LINKS = [
   ["", "Assistants"],
@@ -73,7 +73,7 @@ export function Banners() {
   if (now?.configuration.faults.length) said.push(html`<${Faults} key="faults" faults=${now.configuration.faults} />`);
   if (now?.configuration.differences) {
     const names = now.configuration.edited;
-    said.push(html`<p class="banner" key="differs">${count(now.configuration.differences, "edited field")} of ${listed(names)} ${now.configuration.differences === 1 ? "is" : "are"} unlike the file. The edits hold until somebody decides.</p>`);
+    said.push(html`<p class="banner" key="differs">${count(now.configuration.differences, "edited field")} of ${names.slice(0, 6).map((each, n) => html`${n > 0 && ", "}<a key=${each} href=${to("assistants", each)}>${each}</a>`)}${names.length > 6 && ` and ${names.length - 6} more`} ${now.configuration.differences === 1 ? "is" : "are"} unlike the file. The edits hold until somebody decides.</p>`);
   }
   return html`<div class="banners">${said}</div>`;
 }

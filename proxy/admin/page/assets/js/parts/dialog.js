@@ -3,6 +3,7 @@ import { signal } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { html } from "../html.js";
 import { spoken } from "../store.js";
+import { Said } from "./said.js";
 
 const open = signal(null);
 const note = signal(null);
@@ -69,7 +70,7 @@ function Question({ asked }) {
     <form onSubmit=${confirmed}>
       <h2 id="question">${asked.title}</h2>
       <div class="said">${typeof asked.body === "function" ? html`<${asked.body} />` : asked.body}</div>
-      ${fault && html`<p class="fault" role="alert">${fault}</p>`}
+      ${fault && html`<p class="fault" role="alert"><${Said} text=${fault} /></p>`}
       <div class="acts">
         <button type="button" onClick=${() => end(false)} disabled=${busy}>Cancel</button>
         <button type="submit" class=${asked.danger ? "danger" : "first"} disabled=${busy}>${asked.act}</button>

@@ -113,7 +113,7 @@ function Differs({ document }) {
   return html`<section class="differs" aria-label="Unlike the file">
     ${open.map(
       (each) => html`<div key=${each.field}>
-        <p><b>${each.field}</b> was edited, and the file says something else. The edit holds.</p>
+        <p><b>${each.field}</b> was edited, and the file says something else. The edit (+) holds over the file (−).</p>
         <${Diff} titles=${false} changes=${[{ field: each.field, before: each.file, after: each.edit }]} />
         <p class="acts"><button onClick=${() => settle(each, "keep")}>Keep the edit…</button><button onClick=${() => settle(each, "file")}>Take the file’s…</button></p>
       </div>`,

@@ -3,6 +3,7 @@ import { useRef, useState } from "preact/hooks";
 import { add, bind, declare, move, nameOf, remove } from "../draft.js";
 import { html } from "../html.js";
 import { Anchor } from "../parts/marks.js";
+import { Said } from "../parts/said.js";
 import { NEEDS } from "../plan.js";
 import { catalog, spoken, status } from "../store.js";
 import { Findings, tryBinding } from "./tiers.js";
@@ -94,7 +95,7 @@ function Slot({ slot, place, id, prefix, count, faults, set, shift, hold }) {
       </span>
     </div>
     <${Declared} name=${name} binding=${binding} set=${(what, value) => set((slots) => declare(slots, place, what, value))} />
-    ${faults.map((said) => html`<p class="fault" key=${said}>${said}</p>`)}
+    ${faults.map((said) => html`<p class="fault" key=${said}><${Said} text=${said} /></p>`)}
     ${tested && html`<${Findings} tested=${tested} close=${() => setTested(null)} />`}
   `;
 }

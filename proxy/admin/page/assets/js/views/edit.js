@@ -6,9 +6,10 @@ import { begin, changes, edit, placed, rebase, same, unfinished } from "../draft
 import { html } from "../html.js";
 import { Diff } from "../parts/diff.js";
 import { confirm, tell } from "../parts/dialog.js";
+import { Sentence } from "../parts/decision.js";
+import { Said } from "../parts/said.js";
 import { go, to } from "../place.js";
 import { configured, setAssistant } from "../store.js";
-import { Sentence } from "../parts/decision.js";
 import { ChainEditor } from "./chain_editor.js";
 
 /** Kept while one looks elsewhere; given up by saving or by a click on Cancel. */
@@ -59,7 +60,7 @@ export function Editor({ document, draft, found }) {
       <${ChainEditor} slots=${now.embeddings} id=${document.id} prefix="embeddings/" faults=${of} set=${(embeddings) => set({ embeddings })} />
     </section>`}
     <${Breakers} draft=${now} set=${set} faults=${of("breaker")} tiers=${document.tiers} />
-    ${of("").map((said) => html`<p class="fault" key=${said} role="alert">${said}</p>`)}
+    ${of("").map((said) => html`<p class="fault" key=${said} role="alert"><${Said} text=${said} /></p>`)}
     <div class="acts closing">
       <button class="first" disabled=${!fields}>Save…</button>
       <button type="button" onClick=${cancel}>Cancel</button>
@@ -88,7 +89,7 @@ function Breakers({ draft, set, faults, tiers }) {
     </div>
     <p class="hint">1 to 50 failures; 1s to 1h. What is left empty is as for all.</p>`}
     ${!draft.own && draft.base.breaker?.scope && html`<p class="hint">What its own breakers know is left behind: from then on failures of others count here too.</p>`}
-    ${faults.map((said) => html`<p class="fault" key=${said}>${said}</p>`)}
+    ${faults.map((said) => html`<p class="fault" key=${said}><${Said} text=${said} /></p>`)}
   </fieldset>`;
 }
 

@@ -5,6 +5,7 @@ import { html } from "../html.js";
 import { isolate, release, reset, touched } from "../operate.js";
 import { Requests } from "../parts/decision.js";
 import { Anchor } from "../parts/marks.js";
+import { Said } from "../parts/said.js";
 import { Next, State } from "../parts/state.js";
 import { Ago } from "../parts/time.js";
 import { listed, span, stateWord, tierName } from "../words.js";
@@ -39,10 +40,10 @@ function Condition({ tier }) {
   const said = Object.entries(tier.breakers);
   const alike = said.every(([, each]) => each.state === tier.breaker.state && each.reason === tier.breaker.reason);
   const shown = alike ? [["", tier.breaker]] : said.filter(([, each]) => each.state !== "closed" || each.failures > 0);
-  return html`<div class="conditions">${shown.map(([endpoint, each]) => html`<${Said} key=${endpoint} endpoint=${endpoint} breaker=${each} />`)}</div>`;
+  return html`<div class="conditions">${shown.map(([endpoint, each]) => html`<${One} key=${endpoint} endpoint=${endpoint} breaker=${each} />`)}</div>`;
 }
 
-function Said({ endpoint, breaker: each }) {
+function One({ endpoint, breaker: each }) {
   if (each.state === "closed" && !each.failures) return null;
   return html`<p>
     ${endpoint && html`<span class="quiet">${endpoint}: </span>`}
@@ -92,7 +93,7 @@ export function Findings({ tested, reach, close }) {
       ${tested.findings.map(
         (each) => html`<li key=${each.what + each.said} class=${`level-${each.level}`}>
           <span class="sign" aria-hidden="true">${SIGN[each.level]}</span><span class="unseen">${each.level}: </span>
-          <span><b>${each.what}</b> ${each.said}${each.remedy && html` <em>${each.remedy}</em>`}</span>
+          <span><b>${each.what}</b> <${Said} text=${each.said} />${each.remedy && html` <em><${Said} text=${each.remedy} /></em>`}</span>
         </li>`,
       )}
     </ul>
