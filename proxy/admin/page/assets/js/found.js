@@ -55,6 +55,13 @@ export class Search {
     fresh.forEach((each) => this.known.add(each.request_id));
     if (this.holding) this.held.value = [...fresh, ...this.held.value].slice(0, MOST);
     else this.items.value = [...fresh, ...this.items.value].slice(0, MOST);
+    this.forget(all);
+  }
+
+  /** What has fallen off the end counts as known for as long as it can be heard of again. */
+  forget(all) {
+    const again = all.filter((each) => this.known.has(each.request_id));
+    this.known = new Set([...this.items.value, ...this.held.value, ...again].map((each) => each.request_id));
   }
 
   /** Of the time before the list began: that is found by looking further. */

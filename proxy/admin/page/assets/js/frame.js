@@ -64,18 +64,28 @@ export function Banners() {
     said.push(html`<p class="banner" key="looking">This replica has all the readers of events that it takes, so the page asks every few seconds instead.</p>`);
   }
   if (now?.store.shared && !now.store.up) {
-    said.push(html`<p class="banner bad" key="store"><b>The shared store is away</b> (${now.store.why}), since <${Ago} at=${now.store.since} />. Each replica decides alone; edits and the hand on breakers wait until it is back.</p>`);
+    said.push(html`<p class="banner bad" key="store">
+      <b>The shared store is away</b> (${now.store.why}), since <${Ago} at=${now.store.since} />. Each replica decides
+      alone; edits and the hand on breakers wait until it is back.
+    </p>`);
   }
   if (!complete.value && !(now?.store.shared && !now.store.up)) {
     said.push(html`<p class="banner" key="complete">The shared journal is away: only this replica’s own decisions are shown.</p>`);
   }
   if (now?.draining) said.push(html`<p class="banner" key="draining"><b>This replica is stopping.</b> It takes no new requests.</p>`);
   if (now?.configuration.faults.length) said.push(html`<${Faults} key="faults" faults=${now.configuration.faults} />`);
-  if (now?.configuration.differences) {
-    const names = now.configuration.edited;
-    said.push(html`<p class="banner" key="differs">${count(now.configuration.differences, "edited field")} of ${names.slice(0, 6).map((each, n) => html`${n > 0 && ", "}<a key=${each} href=${to("assistants", each)}>${each}</a>`)}${names.length > 6 && ` and ${names.length - 6} more`} ${now.configuration.differences === 1 ? "is" : "are"} unlike the file. The edits hold until somebody decides.</p>`);
-  }
+  if (now?.configuration.differences) said.push(html`<${Differences} key="differs" ...${now.configuration} />`);
   return html`<div class="banners">${said}</div>`;
+}
+
+const NAMED = 6;
+
+function Differences({ differences, edited }) {
+  const links = edited.slice(0, NAMED).map((each, n) => html`${n > 0 && ", "}<a key=${each} href=${to("assistants", each)}>${each}</a>`);
+  return html`<p class="banner">
+    ${count(differences, "edited field")} of ${links}${edited.length > NAMED && ` and ${edited.length - NAMED} more`}
+    ${differences === 1 ? " is" : " are"} unlike the file. The edits hold until somebody decides.
+  </p>`;
 }
 
 function Faults({ faults }) {

@@ -3,14 +3,15 @@ import { batch } from "@preact/signals";
 import { all, ask, Refusal } from "./api.js";
 import * as store from "./store.js";
 
-const FIRST = 200;
-/** Decisions that are asked for at the start. */
-const MOST = 2000;
+/** Decisions that are asked for at the start; and when a stream begins anew. */
+const FIRST = 500;
+const AGAIN = 100;
 /** Events that wait for a frame; where more came, all is asked for anew. */
-const HIDDEN = 30_000;
+const MOST = 2000;
 /** Milliseconds that a page which nobody sees keeps its stream. */
-const AGAIN = 12_000;
+const HIDDEN = 30_000;
 /** Milliseconds between looks at what no event tells of: last uses, staleness. */
+const LOOK = 12_000;
 
 let source = null;
 let last = null;
@@ -54,7 +55,7 @@ function connect() {
 }
 
 function say(state) {
-  if (store.link.value.state !== state) store.link.value = { state, since: Date.now() / 1000 };
+  if (store.link.value.state !== state) store.link.value = { state, since: store.now.peek() };
 }
 
 function away() {
@@ -121,9 +122,10 @@ function apply() {
 }
 
 /** Ask for the whole state; whether that went well. */
-export async function load() {
+async function load() {
   try {
-    const [, , found] = await Promise.all([look(), assistants(), ask(`api/decisions?limit=${FIRST}`)]);
+    const limit = store.decisions.peek().length ? AGAIN : FIRST;
+    const [, , found] = await Promise.all([look(), assistants(), ask(`api/decisions?limit=${limit}`)]);
     store.setDecisions(found.decisions);
     store.complete.value = found.complete;
     return true;
@@ -184,7 +186,7 @@ async function renew() {
 
 setInterval(() => {
   if (store.session.value === "in" && !document.hidden && source) refreshAll(0);
-}, AGAIN);
+}, LOOK);
 
 document.addEventListener("visibilitychange", () => {
   clearTimeout(hiding);

@@ -43,7 +43,11 @@ export function isolate(tier, id = null) {
   return confirm({
     title: `Isolate ${bound(tier)}`,
     body: () => html`
-      <p>No request is sent to ${bound(tier)}, on any replica. <${Who} names=${names} /> ${pass(names)} it by and ${names.length === 1 ? "goes" : "go"} on to the next tier, as in an outage. Requests that it is answering now end as they would.</p>
+      <p>
+        No request is sent to ${bound(tier)}, on any replica. <${Who} names=${names} /> ${pass(names)} it by and
+        ${names.length === 1 ? " goes" : " go"} on to the next tier, as in an outage. Requests that it is answering now
+        end as they would.
+      </p>
       <${Foretold} tier=${tier} names=${names} state="isolated" />
       <label>For how long <select value=${span.value} onChange=${(event) => (span.value = event.target.value)}>
         ${SPANS.map(([value, text]) => html`<option key=${value} value=${value}>${text}</option>`)}
@@ -74,7 +78,11 @@ export function reset(tier, id = null) {
   const names = touched(tier, id);
   return confirm({
     title: `Reset ${bound(tier)}`,
-    body: html`<p>Its breaker closes and forgets what it met, and so does that of the credential of ${tier.source}. The next requests of <${Who} names=${names} /> are sent there at once. If it still fails, they meet that before the breaker opens again.</p>`,
+    body: html`<p>
+      Its breaker closes and forgets what it met, and so does that of the credential of ${tier.source}. The next
+      requests of <${Who} names=${names} /> are sent there at once. If it still fails, they meet that before the breaker
+      opens again.
+    </p>`,
     act: "Reset",
     danger: true,
     run: async () => {

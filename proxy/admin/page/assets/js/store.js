@@ -20,7 +20,8 @@ export const catalog = signal(null);
 export const spoken = signal("");
 
 /** Decisions that are kept here at most. */
-export const KEPT = 1000;
+const KEPT = 1000;
+/** Requests of one assistant that are summed up. */
 const SHORT = 50;
 
 const tiles = new Map();
@@ -61,15 +62,19 @@ export function setAssistant(document) {
 
 /** Take in decisions, newest first, which may be known already. */
 export function addDecisions(newer) {
-  const known = new Set(decisions.value.slice(0, KEPT).map((each) => each.request_id));
+  const known = new Set(decisions.value.map((each) => each.request_id));
   const fresh = newer.filter((each) => !known.has(each.request_id));
   if (fresh.length === 0) return;
   decisions.value = [...fresh, ...decisions.value].slice(0, KEPT);
   summarize();
 }
 
-export function setDecisions(all) {
-  decisions.value = all.slice(0, KEPT);
+/** What was asked for anew, and before it what was known already. */
+export function setDecisions(newest) {
+  const known = new Set(newest.map((each) => each.request_id));
+  const oldest = newest.at(-1)?.at ?? Infinity;
+  const older = decisions.value.filter((each) => !known.has(each.request_id) && each.at <= oldest);
+  decisions.value = [...newest, ...older].slice(0, KEPT);
   summarize();
 }
 
@@ -98,7 +103,7 @@ function summarize() {
 }
 
 /** Milliseconds until a caller had something: of a stream its first token, of anything else its first byte. */
-export function firstToken(decision) {
+function firstToken(decision) {
   const served = decision.steps.find((each) => each.verdict === "served");
   return served ? (served.first_token_ms ?? decision.first_byte_ms) : null;
 }

@@ -25,7 +25,7 @@ function Lines({ before, after }) {
 }
 
 /** A value of a configuration, a line for each part of it. */
-export function lines(value) {
+function lines(value) {
   if (value === null || value === undefined) return ["nothing"];
   if (Array.isArray(value)) return value.length ? value.map(line) : ["none"];
   if (value.source !== undefined) return [line(value)];

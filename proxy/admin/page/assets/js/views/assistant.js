@@ -94,6 +94,11 @@ function Edit({ id, editing }) {
   return html`<div class="acts"><button class="first" onClick=${() => go(to("assistants", id, { edit: "1" }))}>Edit the chain</button></div>`;
 }
 
+const CHOICE = {
+  keep: "What is in force stays so, and the file’s word counts for nothing until it says something else again.",
+  file: "The edit is dropped, and what the file says is in force on all replicas:",
+};
+
 /** Where an edit and the file say different things: both, and the choice. */
 function Differs({ document }) {
   const open = document.differs.filter((each) => !each.settled);
@@ -101,7 +106,7 @@ function Differs({ document }) {
   const settle = (each, choose) =>
     confirm({
       title: choose === "keep" ? `Keep the edit of ${each.field}` : `Take ${each.field} from the file`,
-      body: html`<p>${choose === "keep" ? "What is in force stays so, and the file’s word counts for nothing until it says something else again." : "The edit is dropped, and what the file says is in force on all replicas:"}</p>
+      body: html`<p>${CHOICE[choose]}</p>
         ${choose === "file" && html`<${Diff} titles=${false} changes=${[{ field: each.field, before: each.edit, after: each.file }]} />`}`,
       act: choose === "keep" ? "Keep the edit" : "Take the file’s",
       danger: choose === "file",
@@ -151,12 +156,16 @@ function Latest({ id }) {
       },
     );
   }, [id]);
+  const query = useMemo(() => ({ assistant: id }), [id]);
   const live = decisions.value.filter((each) => each.assistant === id).slice(0, LATEST);
   const known = new Set(live.map((each) => each.request_id));
   const shown = [...live, ...older.value.filter((each) => !known.has(each.request_id))].slice(0, LATEST);
   return html`<section class="latest" aria-labelledby="latest">
     <h2 id="latest">Latest requests</h2>
-    ${shown.length ? html`<ul class="decisions">${shown.map((each) => html`<${Decision} key=${each.request_id} decision=${each} named=${false} query=${{ assistant: id }} />`)}</ul>` : html`<p class="quiet">None is recorded.</p>`}
+    <ul class="decisions">
+      ${shown.map((each) => html`<${Decision} key=${each.request_id} decision=${each} named=${false} query=${query} />`)}
+    </ul>
+    ${shown.length === 0 && html`<p class="quiet">None is recorded.</p>`}
     <p><a href=${to("decisions", null, { assistant: id })}>All decisions of ${id}</a></p>
   </section>`;
 }

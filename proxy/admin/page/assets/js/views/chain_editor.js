@@ -136,7 +136,12 @@ function Declared({ name, binding, set }) {
     <div class="pair">
       <label>Context, in tokens <input inputmode="numeric" size="10" aria-label=${`Context of ${name}`} value=${binding.context ?? ""} onInput=${(event) => set("context", numberOf(event.target.value))} /></label>
       <label><input type="checkbox" checked=${Array.isArray(binding.supports)} onChange=${(event) => set("supports", event.target.checked ? [...NEEDS] : null)} />declare what it supports</label>
-      ${Array.isArray(binding.supports) && NEEDS.map((each) => html`<label key=${each}><input type="checkbox" checked=${binding.supports.includes(each)} onChange=${(event) => toggle(each, event.target.checked)} />${each}</label>`)}
+      ${Array.isArray(binding.supports) &&
+      NEEDS.map(
+        (each) => html`<label key=${each}>
+          <input type="checkbox" checked=${binding.supports.includes(each)} onChange=${(event) => toggle(each, event.target.checked)} />${each}
+        </label>`,
+      )}
     </div>
     ${binding.params && html`<p class="hint">Kept as it is: <code class="wraps">params ${JSON.stringify(binding.params)}</code></p>`}
   </details>`;

@@ -79,7 +79,13 @@ function Filters({ query, name }) {
     <label>Met <input list="reasons" value=${query.reason ?? ""} onChange=${pick("reason")} placeholder="open, http_503, …" /></label>
     <datalist id="reasons">${SKIPS.map((each) => html`<option key=${each} value=${each}>${stateWord(each)}</option>`)}</datalist>
     <label>Id <input class="mono" value=${query.id ?? ""} onChange=${pick("id")} placeholder="req_… (its beginning)" size="18" /></label>
-    ${["after", "before"].filter((each) => query[each]).map((each) => html`<button key=${each} class="chip" aria-label=${`No longer only ${each}`} onClick=${() => set({ [each]: "" })}>${each} <${At} at=${Number(query[each])} /> ✕</button>`)}
+    ${["after", "before"]
+      .filter((each) => query[each])
+      .map(
+        (each) => html`<button key=${each} type="button" class="chip" aria-label=${`No longer only ${each}`} onClick=${() => set({ [each]: "" })}>
+          ${each} <${At} at=${Number(query[each])} /> ✕
+        </button>`,
+      )}
     ${FIELDS.some((each) => query[each]) && html`<a href=${to("decisions", name)}>Show all</a>`}
   </form>`;
 }

@@ -100,7 +100,11 @@ async function saving(id, draft, fields, found) {
   const done = await confirm({
     title: `Change ${id}`,
     body: html`<p>This is in force on all replicas within two seconds, as a revision that can be gone back to. Requests under way end by what they began with.</p>
-      ${"primary" in fields && fields.primary === null && html`<p class="bad"><b>The home port is cleared</b> and stays so until an operator sets it: ${fields.fallbacks?.length || draft.slots.length > 1 ? "fallbacks serve every request." : "nobody serves a request."}</p>`}
+      ${fields.primary === null &&
+      html`<p class="bad">
+        <b>The home port is cleared</b> and stays so until an operator sets it:
+        ${draft.slots.length > 1 ? " fallbacks serve every request." : " nobody serves a request."}
+      </p>`}
       <${Diff} changes=${changes(fields, draft.base)} />${told}`,
     act: "Save",
     run: async () => {

@@ -53,9 +53,15 @@ function Revision({ revision: each, newest, mayEdit }) {
   return html`<li class="revision sheet" aria-labelledby=${`revision-${each.number}`}>
     <header>
       <h2 id=${`revision-${each.number}`}>${each.number}</h2>
-      <p><b>${each.origin === "file" ? "the file" : each.by}</b>${each.origin !== "file" && html` <span class="quiet">through ${FROM[each.origin] ?? each.origin}</span>`}<span class="quiet">, <${At} at=${each.at} /></span></p>
+      <p>
+        <b>${each.origin === "file" ? "the file" : each.by}</b>
+        <span class="quiet">${each.origin === "file" ? "" : ` through ${FROM[each.origin] ?? each.origin}`}, <${At} at=${each.at} /></span>
+      </p>
       ${each.note && html`<p class="note-of">${each.note}</p>`}
-      <p class="acts">${each.number === newest ? html`<span class="tag">in force</span>` : mayEdit && html`<button onClick=${() => restore(each.number, newest)} aria-label=${`Go back to revision ${each.number}`}>Go back to this…</button>`}</p>
+      <p class="acts">
+        ${each.number === newest && html`<span class="tag">in force</span>`}
+        ${each.number !== newest && mayEdit && html`<button onClick=${() => restore(each.number, newest)} aria-label=${`Go back to revision ${each.number}`}>Go back to this…</button>`}
+      </p>
     </header>
     ${each.changes.length > 0 ? html`<${Diff} changes=${each.changes} />` : html`<p class="quiet">No assistant was changed by it.</p>`}
     <${LeftOut} more=${each.changes_left_out} />
@@ -80,7 +86,11 @@ async function restore(number, newest) {
   const hidden = later.reduce((sum, each) => sum + each.changes_left_out, 0);
   return confirm({
     title: `Go back to revision ${number}`,
-    body: html`<p>What was in force at revision ${number} is in force again on all replicas, as a new revision: ${count(later.length, "later revision is", "later revisions are")} undone. Assistants that were not there yet stay as they are.</p>
+    body: html`<p>
+        What was in force at revision ${number} is in force again on all replicas, as a new revision, and
+        ${" "}${count(later.length, "later revision is", "later revisions are")} undone. Assistants that were not there yet
+        stay as they are.
+      </p>
       ${changes.length ? html`<${Diff} changes=${changes.slice(0, 40)} /><${LeftOut} more=${changes.length - 40 + hidden} />` : html`<p>No assistant would change.</p>`}`,
     act: "Go back",
     danger: true,

@@ -57,12 +57,13 @@ function Model({ source, model }) {
     setTested(await tryBinding({ ...pair, reach }));
   };
   const shown = open ? model.used_by : model.used_by.slice(0, NAMED);
+  const left = model.uses - shown.length;
   return html`<li class="model-of">
     <p class="what"><b>${model.model}</b> ${state && html`<${State} state=${state} />`}</p>
     <p class="quiet declared-of">${[model.context && `context ${model.context.toLocaleString()}`, model.supports && `supports ${model.supports.join(", ") || "nothing declared"}`].filter(Boolean).join("; ")}</p>
     <ul class="users">
       ${shown.map((each) => html`<li key=${`${each.assistant}/${each.tier}`}><a href=${to("assistants", each.assistant)}>${each.assistant}</a> <span class="quiet">${each.tier}</span></li>`)}
-      ${model.uses > shown.length && html`<li>${open ? html`<span class="quiet">and ${model.uses - shown.length} more</span>` : html`<button class="plain" onClick=${() => setOpen(true)}>and ${model.uses - shown.length} more</button>`}</li>`}
+      ${left > 0 && html`<li>${open ? html`<span class="quiet">and ${left} more</span>` : html`<button class="plain" onClick=${() => setOpen(true)}>and ${left} more</button>`}</li>`}
     </ul>
     <p class="acts">
       <button aria-label=${`Test ${model.model}`} onClick=${() => test(false)}>Test</button>
