@@ -120,3 +120,11 @@ async def test_a_query_is_not_a_part_of_a_path(replica: Replica) -> None:
     status, body = await _raw(replica, "GET /?from=mail")
     assert status == 200
     assert b"<!doctype html>" in body
+
+
+async def test_the_page_is_the_operators_listeners_alone(replica: Replica) -> None:
+    """Where callers ask there is none."""
+    async with aiohttp.ClientSession() as session:
+        for path in ("/", "/assets/base.css"):
+            async with session.get(replica.api + path) as answer:
+                assert answer.status == 404
