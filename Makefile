@@ -40,6 +40,7 @@ test-long: setup
 	@.ci/need redis-server redis-server
 	@.ci/need prometheus prometheus
 	@.ci/need haproxy haproxy
+	@.ci/need chromium chromium
 	$(BIN)/pytest tests/long
 
 bench: setup

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from aiohttp import web
 from pydantic import Field
 
+from proxy.admin.access.auth import CSRF
 from proxy.admin.api.answering import answer, page
 from proxy.admin.api.calls import Asked, Documented, Refused
 from proxy.admin.configuration import Configuration, NotChanged
@@ -64,6 +65,10 @@ class Rebound(Asked):
     chains: Annotated[Any, Documented(dict[Literal["embeddings"], schema.Chain] | None)] = None
     timeouts: Annotated[Any, Documented(schema.Timeouts | None)] = None
     breaker: Annotated[Any, Documented(schema.OwnBreaker | None)] = None
+
+    def given(self) -> dict[str, Any]:
+        """Those that were named."""
+        return {name: getattr(self, name) for name in self.model_fields_set}
 
 
 class Choice(Asked):
@@ -170,7 +175,7 @@ class Assistants:
     async def rebind(self, request: web.BaseRequest, asked: Rebound, *, assistant: str) -> web.StreamResponse:
         """`PUT /api/assistants/{assistant}`."""
         assistant, author = self._known(assistant), self._author(request)
-        fields = {name: getattr(asked, name) for name in asked.model_fields_set}
+        fields = asked.given()
         if not fields:
             raise Refused("invalid_request", f"Nothing is to be set: give some of {', '.join(over.FIELDS)}.")
         await _made(self.configured.edit(assistant, fields, _seen(request), author))
@@ -208,7 +213,8 @@ class Assistants:
             text = "`edits: off`: this configuration is changed in its file alone."
             raise Refused("edits_off", text)
         name = "".join(letter for letter in request.headers.get("X-Operator", "")[:64] if letter.isprintable())
-        origin = "page" if request.headers.get("Sec-Fetch-Mode") else "api"
+        # A browser names its mode only where the page came by a way that nobody can listen to.
+        origin = "page" if any(name in request.headers for name in ("Sec-Fetch-Mode", CSRF)) else "api"
         return Author(self.now(), f"{name or 'operator'} from {request.remote or 'nowhere'}", origin)
 
 

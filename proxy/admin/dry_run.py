@@ -2,12 +2,13 @@
 
 1. It is the real walk over the real chain, with a send that reaches nobody and breakers that are only looked at: what
    it says is what the next request gets.
-2. An assumption stands in for one target's state, for how its attempt ends, or for the store; all else is as it is.
+2. An edit that is tried is checked as if it were made, and is in force for this walk alone.
+3. An assumption stands in for one target's state, for how its attempt ends, or for the store; all else is as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,8 @@ from aiohttp import web
 
 from proxy.admin.api.answering import answer
 from proxy.admin.api.calls import Asked, Refused
+from proxy.admin.assistants import Rebound
+from proxy.admin.configuration import NotChanged
 from proxy.breaker.keeper import Keeper
 from proxy.breaker.permit import Guard, Permit, Verdict
 from proxy.breaker.state import State, View, Word
@@ -58,6 +61,8 @@ class DryRunOrder(Asked):
     """DryRunOrder the request asks of a model beyond text, where bindings declare what they support."""
     assume: dict[str, str] = {}  # noqa: RUF012  # pydantic copies it for each
     """A tier, `source/model` or `redis` → what to assume of it: `open`, `parked for 60s`, `failing`, `away`."""
+    edit: Rebound | None = None
+    """As a PUT of the assistant would have it: what would be if it were made."""
 
 
 @dataclass(slots=True)
@@ -110,6 +115,8 @@ class DryRun:
     """DryRunOrder a dry run is made on."""
 
     bindings: Callable[[], Bindings]
+    drafted: Callable[[str, Mapping[str, Any]], Awaitable[Bindings]]
+    """With an edit of an assistant that is not made. Raises NotChanged."""
     keeper: Keeper
     clock: Callable[[], float]
     """The breakers'."""
@@ -125,6 +132,8 @@ class DryRun:
         route = self.bindings().routes.get(assistant)
         if route is None:
             raise Refused("assistant_not_found", f"No assistant is called {assistant[:80]!r}.")
+        if what.edit is not None:
+            route = await self._edited(assistant, what.edit)
         endpoint = next((each for each in ENDPOINTS if each.name == what.endpoint), None)
         if endpoint is None:
             raise Refused("invalid_request", f"`endpoint` is one of {', '.join(each.name for each in ENDPOINTS)}.")
@@ -141,6 +150,12 @@ class DryRun:
             return told | _unserved("endpoint_not_enabled" if chain is None else "assistant_unbound")
         assumed = self._assumptions(chain, endpoint, what.assume)
         return told | await self._walked(route, chain, endpoint, what, assumed)
+
+    async def _edited(self, assistant: str, edit: Rebound) -> Route:
+        try:
+            return (await self.drafted(assistant, edit.given())).routes[assistant]
+        except NotChanged as refused:
+            raise Refused("configuration_invalid", refused.message) from None
 
     async def _walked(
         self, route: Route, chain: Chain, endpoint: Endpoint, what: DryRunOrder, assumed: _Assumed

@@ -1,4 +1,5 @@
-"""The operators' listener: finds the call that a request is, asks who makes it, answers. Never on the data plane.
+"""The operators' listener: finds the call that a request is, or the page's file, asks who makes it, answers. Never on
+the data plane.
 
 1. What is no call is refused in the same shape as everything else, and so is what is no HTTP.
 2. A body that nobody has read ends its connection: the rest would be taken for the next request.
@@ -18,17 +19,18 @@ from proxy.admin.api import openapi
 from proxy.admin.api.answering import refusal
 from proxy.admin.api.calls import Call, Refused, Text
 from proxy.admin.api.reading import order, query
+from proxy.admin.page.serving import Page
 
 
 class Operators:
     """What Prometheus and an orchestrator ask for, and what operators do with their token or their session."""
 
     def __init__(
-        self, calls: Sequence[Call], gate: Gate, version: str, failed: Callable[[str, Exception], None]
+        self, calls: Sequence[Call], gate: Gate, page: Page, version: str, failed: Callable[[str, Exception], None]
     ) -> None:
         """`failed` hears of a fault of our own, with the call that met it."""
         self.calls = (*calls, openapi.call(lambda: self._described))
-        self._gate, self._version, self._failed = gate, version, failed
+        self._gate, self._page, self._version, self._failed = gate, page, version, failed
         self._paths: dict[tuple[str, ...], dict[str, Call]] = {}
         for each in self.calls:
             self._paths.setdefault(tuple(each.path.split("/")[1:]), {})[each.method] = each
@@ -40,10 +42,13 @@ class Operators:
     async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request of any path and method."""
         met = "none"
+        response: web.StreamResponse | None
         try:
-            call, named = self._find(request)
-            met = f"{call.method} {call.path}"
-            response = await self._answer(request, call, named)
+            response = self._page.answer(request)
+            if response is None:
+                call, named = self._find(request)
+                met = f"{call.method} {call.path}"
+                response = await self._answer(request, call, named)
         except Refused as refused:
             response = refusal(refused)
         except ConnectionError:

@@ -92,6 +92,7 @@ def _configuration(configured: Configuration) -> dict[str, Any]:
         "number": book.number,
         "file": file.fingerprint,
         "edits": configured.current.edits,
+        "max_fallbacks": configured.current.limits.max_fallbacks,
         "edited": sorted(book.edits),
         "differences": len(list(unsettled(file, book.edits, book.settled))),
         "faults": [str(fault) for fault in configured.faults],

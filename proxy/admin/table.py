@@ -150,7 +150,7 @@ def _rehearsed(of: Calls) -> tuple[Call, ...]:
             "What a request would meet now",
             {200: chains.Foreseen},
             takes=dry_run.DryRunOrder,
-            refuses=(_ASSISTANT,),
+            refuses=(_ASSISTANT, "configuration_invalid"),
         ),
         Call(
             "POST",
@@ -220,6 +220,7 @@ def _done(of: Calls) -> tuple[Call, ...]:
 
 def _signed(gate: Gate) -> tuple[Call, ...]:
     return (
+        Call("GET", "/api/session", gate.signed_in, "Is this browser signed in", {200: replica.Session}, free=True),
         Call(
             "POST",
             "/api/session",

@@ -125,7 +125,7 @@ class Configured:
 
         def make(book: Ledger) -> tuple[Ledger, Config]:
             self._check_seen(assistant, seen)
-            draft = {**book.edits, assistant: {**book.edits.get(assistant, {}), **fields}}
+            draft = _with(book.edits, assistant, fields)
             after = self._checked(draft)
             # As they were understood, so that they can be compared with the file's.
             held = over.shown(after.assistants[assistant])
@@ -133,6 +133,11 @@ class Configured:
             return ledger.edited(book, self.current, after, edits, author), after
 
         await self._change(make)
+
+    def draft(self, assistant: str, fields: Mapping[str, Any]) -> Config:
+        """What would be in force with such an edit; nothing is changed. Raises NotChanged."""
+        self._check_seen(assistant, None)
+        return self._checked(_with(self.book.edits, assistant, fields))
 
     async def settle(self, assistant: str, field: str, choice: str, author: Author) -> None:
         """Where edit and file differ: keep the edit, or take the file."""
@@ -343,6 +348,10 @@ class Configured:
             self._refused = book.mark
             self._tell("revision_refused", number=book.number, faults=[str(fault) for fault in laid])
         raise NotChanged("faulty", "The newest revision does not go with this replica's file.")
+
+
+def _with(edits: over.Edits, assistant: str, fields: Mapping[str, Any]) -> over.Edits:
+    return {**edits, assistant: {**edits.get(assistant, {}), **fields}}
 
 
 def _revision(book: Ledger, config: Config) -> str:

@@ -17,7 +17,7 @@ import random
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from proxy.admin.decisions import Decisions
 from proxy.admin.dry_run import DryRun
 from proxy.admin.events import Events
 from proxy.admin.operators import Operators
+from proxy.admin.page.serving import Page
 from proxy.admin.status import Sources
 from proxy.admin.table import Calls, table
 from proxy.admin.trial.binding_test import BindingTest
@@ -124,6 +125,10 @@ class Replica:
 
     def _bindings(self) -> Bindings:
         return self.edge.serving.bindings
+
+    async def _drafted(self, assistant: str, fields: Mapping[str, Any]) -> Bindings:
+        draft = self.configured.draft(assistant, fields)
+        return await asyncio.to_thread(bind, draft, self.configured.revision, building.identify)
 
     def _configuration(self) -> Configuration:
         known = self.configured
@@ -252,7 +257,7 @@ class Replica:
         server = Server(self.edge.serve, self.edge.malformed, handler_cancellation=True, **_HTTP)
         self.data_address = await self._listen(web.ServerRunner(server, shutdown_timeout=1.0), config.listen)
         gate = Gate(self._token, Sessions(time.monotonic, lambda: secrets.token_urlsafe(32)), time.monotonic)
-        operators = Operators(table(self._calls(), gate), gate, proxy.__version__, self._log.failed)
+        operators = Operators(table(self._calls(), gate), gate, Page(), proxy.__version__, self._log.failed)
         listener = Server(operators.serve, operators.malformed, **_HTTP)
         self.admin_address = await self._listen(web.ServerRunner(listener, shutdown_timeout=1.0), config.admin.listen)
 
@@ -277,7 +282,7 @@ class Replica:
         return Calls(
             facts,
             Hand(bindings, keeper.operate, time.monotonic),
-            DryRun(bindings, keeper, time.monotonic, self._to_unix),
+            DryRun(bindings, self._drafted, keeper, time.monotonic, self._to_unix),
             Decisions(self._journal),
             Events(self._journal),
             Assistants(self.configured, bindings, keeper.look, self._metrics.lately, time.time, self._to_unix),

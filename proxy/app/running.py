@@ -43,7 +43,8 @@ async def serve(
     try:
         await replica.start()
         if replica.made_up_token is not None:
-            announce(f"operators' token for this run (admin.token sets one): {replica.made_up_token}")
+            address, token = replica.admin_address, replica.made_up_token
+            announce(f"operators' page: {address}/ and its token for this run (admin.token sets one): {token}")
         await term.wait()
         await replica.drain(again)
     finally:

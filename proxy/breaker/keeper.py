@@ -130,13 +130,13 @@ class Keeper:
 
         `away`: as if the store were. `assumed`: states of targets to go by, whatever is known of those.
         """
-        now, row = self._clock(), self._row(guard.target, guard.policy)
+        now, row = self._clock(), self._known(guard.target, guard.policy)
         permit = Permit(guard, "", now, "closed", self._calm_view(), row.state.epoch)
         assumed_state = (assumed or {}).get(guard.target)
         if assumed_state is not None:
             return self._foretold(permit, assumed_state, early, now, local=away)
         if guard.credential is not None:
-            owner = self._row(guard.credential, guard.policy)
+            owner = self._known(guard.credential, guard.policy)
             if not owner.calm and (seen := self._seen(guard.credential, owner, now, away=away)).word is not Word.CLOSED:
                 return seen
         if row.calm:
@@ -315,6 +315,10 @@ class Keeper:
             if self._link is not None:
                 self._link.watch(target, policy)
         return row
+
+    def _known(self, target: str, policy: Policy) -> _Row:
+        """To look at: of a target that nobody guards there is nothing, and nothing is kept."""
+        return self._rows.get(target) or _Row(policy)
 
     def _step(self, target: str, row: _Row, event: Event, now: float) -> Granted | View | None:
         stepped = machine.step(row.state, row.policy, event, now)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import signal
 import socket
 import textwrap
@@ -34,7 +35,7 @@ _CONFIG = """\
 version: 1
 state_dir: null
 listen: 127.0.0.1:{listen}
-admin: {{listen: 127.0.0.1:{admin}}}
+admin: {{listen: 127.0.0.1:{admin}, token: "{token}"}}
 identity: {{default: support-bot}}
 breaker: {{cooldown: {cooldown}s}}
 sources:
@@ -82,15 +83,16 @@ BREAK IT YOURSELF
   curl {controls}/                       who is how, and all the words
 
 LOOK INSIDE
+  page      {operators}/  (the operators' token of this demo: {token})
   API       {api}/v1
   metrics   {operators}/metrics
   health    {operators}/healthz and {operators}/readyz
 """
 
 
-def configuration(listen: int, admin: int, bases: dict[str, str]) -> str:
-    """The demo's configuration, for these two ports (0 is any) and these base URLs by upstream."""
-    return _CONFIG.format(listen=listen, admin=admin, cooldown=_COOLDOWN, **bases)
+def configuration(listen: int, admin: int, bases: dict[str, str], token: str) -> str:
+    """The demo's configuration, for these two ports (0 is any), base URLs by upstream, and operators' token."""
+    return _CONFIG.format(listen=listen, admin=admin, cooldown=_COOLDOWN, token=token, **bases)
 
 
 async def guide(start: Start, over: Callable[[], None], *, once: bool) -> bool:
@@ -103,7 +105,8 @@ async def guide(start: Start, over: Callable[[], None], *, once: bool) -> bool:
             bases[name] = await upstream.start()
         controls = Controls(upstreams.values())
         stack.push_async_callback(controls.stop)
-        config = configuration(_free(8080), _free(8081), bases)
+        token = secrets.token_urlsafe(12)
+        config = configuration(_free(8080), _free(8081), bases, token)
         api, operators = await start(config)
         # A cut stream ends its connection, so each of a visitor's requests brings its own.
         alone = aiohttp.TCPConnector(force_close=True)
@@ -117,7 +120,7 @@ async def guide(start: Start, over: Callable[[], None], *, once: bool) -> bool:
         went = "Everything went as expected." if tour.went_well else "NOT everything went as expected: see above."
         say(f"\n{went}")
         if not once:
-            say(_CLOSING.format(api=api, operators=operators, controls=await controls.start()))
+            say(_CLOSING.format(api=api, operators=operators, controls=await controls.start(), token=token))
             say("Running until interrupted (Ctrl-C). From here on, the log of what you send.")
             over()
             await _interrupted()

@@ -90,6 +90,8 @@ async def _all(operator: Operated, caller: _Caller, first: Simulator, second: Si
     await _records(caller)
     told = (await caller.call("POST", f"{one}/explain", {"assume": {"primary": "open"}}, names=bot))[2]
     assert (told["tier"], told["would"]) == ("fallback-1", "serve")
+    bad = {"edit": {"primary": {"source": "nowhere", "model": "m"}}}
+    await caller.refused("configuration_invalid", "POST", f"{one}/explain", bad, names=bot)
     binding = {"source": "first", "model": "big", "assistant": "bot", "reach": True}
     assert (await caller.call("POST", "/api/bindings/test", binding))[2]["reached"]
     hand = {"source": "first", "model": "big", "action": "isolate", "for": "1m"}
@@ -100,6 +102,7 @@ async def _all(operator: Operated, caller: _Caller, first: Simulator, second: Si
     sign_in, headers, _ = await caller.call("POST", "/api/session", {"token": _TOKEN}, token="")
     cookie = headers["set-cookie"].partition(";")[0]
     await caller.refused("csrf", "POST", "/api/breakers", hand, token="", Cookie=cookie)
+    assert (await caller.call("GET", "/api/session", token="", Cookie=cookie))[2] == {"signed_in": True}
     out = await caller.call("DELETE", "/api/session", token="", Cookie=cookie, x_homeport_csrf="1")
     assert (sign_in, out[0]) == (200, 200)
     await caller.refused("origin_forbidden", "POST", "/api/session", {"token": "x"}, token="", Origin="http://else")

@@ -291,6 +291,31 @@ async def test_what_cannot_be_asked(stage: Stage) -> None:
         assert (got, told["error"]["code"]) == (404, "assistant_not_found")
 
 
+async def test_an_edit_is_played_and_not_made(stage: Stage) -> None:
+    """What would be if it were made: who would serve, or what `homeport check` says; nothing is kept of either."""
+    await stage.at.isolate("first", "closed")
+    draft = {"primary": {"source": "second", "model": "draft"}, "fallbacks": [{"source": "first", "model": "closed"}]}
+    told = await stage.foretold("closed", edit=draft)
+    assert (told["would"], told["tier"], told["model"]) == ("serve", "primary", "draft")
+    told = await stage.foretold("closed", edit=draft, assume={"second/draft": "disabled"})
+    assert (told["would"], told["reason"].split("(")[0]) == ("refuse", "primary=disabled")
+    told = await stage.foretold("closed", edit={"primary": None, "fallbacks": None})
+    assert (told["would"], told["refusal"]) == ("refuse", "assistant_unbound")
+    faulty: list[tuple[dict[str, object], str]] = [
+        ({"primary": {"source": "nowhere", "model": "m"}}, "assistants.closed.primary.source: `nowhere`"),
+        ({"fallbacks": [{"source": "first", "model": "closed"}]}, "assistants.closed.fallbacks.0: the same tier"),
+        ({"breaker": {"cooldown": "5s"}}, "assistants.closed.breaker: "),
+    ]
+    for edit, said in faulty:
+        status, answer = await stage.at.call("/api/assistants/closed/explain", {"edit": edit})
+        assert (status, answer["error"]["code"]) == (422, "configuration_invalid")
+        assert answer["error"]["message"].startswith(said)
+    status, answer = await stage.at.call("/api/assistants/closed/explain", {"edit": {"primry": None}})
+    assert (status, answer["error"]["code"]) == (400, "invalid_request")
+    await stage.at.isolate("first", "closed", "release")
+    assert (await stage.ask("closed"))["tier"] == "primary"
+
+
 async def test_with_redis_away_and_without(tmp_path: Path) -> None:
     """Away or assumed to be: this replica's own word, and marked as such; what it says is what comes."""
     with running() as redis:

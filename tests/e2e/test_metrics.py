@@ -484,7 +484,7 @@ async def test_health_is_served_beside_metrics(bot: Bot, session: aiohttp.Client
                 assert (response.status, await response.text()) == (200, text)
     async with session.get(f"{replica.api}/metrics") as response:
         assert response.status == 404
-    for path in ("/v1/models", "/v1/chat/completions", "/"):
+    for path in ("/v1/models", "/v1/chat/completions", "/v1/"):
         async with session.get(replica.admin + path) as response:
             assert response.status == 404
     seen = await Scrape.settled(replica)

@@ -399,10 +399,12 @@ async def test_without_a_state_dir_edits_last_as_long_as_the_process(
 
 
 async def test_what_the_page_changes_is_told_apart(intent: Intent) -> None:
-    """A browser says that it is one."""
-    headers = {"Sec-Fetch-Mode": "cors", "If-Match": "*"}
-    assert (await intent.call("PUT", "/api/assistants/bot", {"fallbacks": []}, **headers)).status == 200
-    assert (await intent.revisions())[0]["origin"] == "page"
+    """A browser says that it is one, or the page does where no browser would: where nothing is encrypted."""
+    marks: list[dict[str, str]] = [{"Sec-Fetch-Mode": "cors"}, {"x-homeport-csrf": "1"}, {}]
+    for place, mark in enumerate(marks):
+        edit = {"primary": bound(f"first/{place}")}
+        assert (await intent.call("PUT", "/api/assistants/bot", edit, seen="*", **mark)).status == 200
+    assert [each["origin"] for each in (await intent.revisions())[:3]] == ["api", "page", "page"]
 
 
 async def test_all_assistants_are_listed(intent: Intent) -> None:

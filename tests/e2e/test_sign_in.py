@@ -58,7 +58,9 @@ async def test_a_session_stands_in_for_the_token(operator: Operated) -> None:
     """Signed in, the browser reads; signed out, or at another replica's word, it does not."""
     browser = _Browser(operator)
     assert (await browser.call("GET", "/api/status"))[0] == 401
+    assert await browser.call("GET", "/api/session") == (200, {"signed_in": False})
     assert await browser.sign_in() == 200
+    assert await browser.call("GET", "/api/session") == (200, {"signed_in": True})
     ((name, morsel),) = SimpleCookie(browser.set_cookie).items()
     assert (name, morsel["path"], morsel["samesite"], morsel["max-age"]) == ("homeport-session", "/", "Strict", "43200")
     assert morsel["httponly"] is True
@@ -73,6 +75,7 @@ async def test_a_session_stands_in_for_the_token(operator: Operated) -> None:
     for cookie in (kept, "homeport-session=", "homeport-session=guess", f"homeport-session={_TOKEN}"):
         browser.cookie = cookie
         assert (await browser.call("GET", "/api/status"))[0] == 401
+        assert (await browser.call("GET", "/api/session"))[1] == {"signed_in": False}
     assert kept.partition("=")[2] not in await operator.told()
 
 

@@ -19,6 +19,7 @@ from proxy.admin.access.sessions import Sessions
 from proxy.admin.api import openapi
 from proxy.admin.api.calls import HEADERS, STATUS, Call
 from proxy.admin.operators import Operators
+from proxy.admin.page.serving import Page
 from proxy.admin.table import table
 from proxy.app.replica import Replica
 from proxy.config import load
@@ -38,7 +39,7 @@ def calls() -> tuple[Call, ...]:
     gate = Gate("token", Sessions(lambda: 0.0, lambda: "id"), lambda: 0.0)
     try:
         replica = Replica(config, log, None)
-        return Operators(table(replica._calls(), gate), gate, "1", log.failed).calls
+        return Operators(table(replica._calls(), gate), gate, Page(), "1", log.failed).calls
     finally:
         log.close()
 

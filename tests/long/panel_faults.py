@@ -14,7 +14,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proxy.demo import moods
 from proxy.demo.moods import Mood
@@ -668,6 +668,11 @@ FAULTS = (
             "sources/Answers without usage/A": _near(_BOT / 2, source="first"),
             "assistant/Tokens/A": lambda result: 0 < sum(result.values()) < 250,
         },
+    ),
+    Fault(
+        "an upstream's window is nearly used up",
+        _mood(replace(moods.WELL, headers=(("x-ratelimit-remaining-requests", "7"),))),
+        {"assistant/Left of the upstream's windows/A": _near(7, tier="primary", kind="requests")},
     ),
     Fault(
         "nobody asks",

@@ -68,8 +68,12 @@ class _Stage(Bench):
             for tier in self.chain.tiers
         )
         self.chain = Chain(tiers, declares=True)
-        route = Route("bot", self.chain, {}, schema.Timeouts())
-        self.dry = DryRun(lambda: Bindings({"bot": route}, "1"), self.keeper, lambda: self.now, lambda at: at)
+        bindings = Bindings({"bot": Route("bot", self.chain, {}, schema.Timeouts())}, "1")
+
+        async def drafted(*_: object) -> Bindings:
+            return bindings
+
+        self.dry = DryRun(lambda: bindings, drafted, self.keeper, lambda: self.now, lambda at: at)
 
     def known(self) -> dict[str, Any]:
         """All that the breakers remember."""

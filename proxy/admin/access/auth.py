@@ -73,6 +73,10 @@ class Gate:
         )
         return response
 
+    async def signed_in(self, request: web.BaseRequest) -> web.StreamResponse:
+        """`GET /api/session`: does this cookie stand for the token? So that a page need not try."""
+        return answer({"signed_in": self._sessions.known(request.cookies.get(COOKIE, ""))})
+
     async def sign_out(self, request: web.BaseRequest) -> web.StreamResponse:
         """`DELETE /api/session`: end the cookie's session."""
         self._sessions.close(request.cookies.get(COOKIE, ""))

@@ -118,6 +118,7 @@ class Configuration(Shape):
     number: int
     file: str
     edits: Literal["on", "off"]
+    max_fallbacks: int
     edited: list[str]
     differences: int
     faults: list[str]
@@ -149,6 +150,12 @@ class Status(Shape):
     breakers: list[BreakerRow]
     breakers_left_out: int
     """Where very many are amiss."""
+
+
+class Session(Shape):
+    """Whether the cookie that came is that of an open session."""
+
+    signed_in: bool
 
 
 class SignedIn(Shape):

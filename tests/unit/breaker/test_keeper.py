@@ -145,3 +145,17 @@ async def test_an_early_probe_is_granted_once() -> None:
     bench.clock.now += 1
     assert (await bench.permit(early=True)).kind == "early"
     assert isinstance(await bench.keeper.admit(_CHAT, "req", early=True), View)
+
+
+async def test_what_is_only_looked_at_is_not_kept() -> None:
+    """A target that nobody guards is foreseen like any other, by its credential too, and leaves nothing behind."""
+    bench = Bench()
+    assert isinstance(bench.keeper.foresee(_OTHER), Permit)
+    assert bench.keeper._rows == {}
+    bench.keeper.settle(await bench.permit(), Verdict(Hears.DISABLE, "invalid_api_key", fault="auth", credential=True))
+    known = set(bench.keeper._rows)
+    seen = bench.keeper.foresee(_OTHER)
+    assert isinstance(seen, View)
+    assert seen.word is Word.DISABLED
+    assert set(bench.keeper._rows) == known
+    assert _OTHER.target not in known

@@ -17,7 +17,7 @@ from proxy.demo.visitor import Visitor, read_stream
 def test_the_configuration_is_valid() -> None:
     """Homeport accepts it, with a chain of three tiers for each of two assistants."""
     bases = {name: f"http://127.0.0.1:{port}/v1" for port, name in enumerate(("north", "south", "local"), 9001)}
-    config = load.parse(configuration(0, 0, bases), "demo", {}, Path())
+    config = load.parse(configuration(0, 0, bases, "a-token"), "demo", {}, Path())
     assert isinstance(config, schema.Config)
     assert {name: len(each.fallbacks) for name, each in config.assistants.items()} == {
         "support-bot": 2,
