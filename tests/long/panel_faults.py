@@ -366,6 +366,7 @@ _MOVES = frozenset(
         "assistant/Attempts that did not serve/A",
         "assistant/Last failed/A",
         "assistant/Last served/A",
+        "assistant/Left of the upstream's windows/A",
         "sources/Duration of attempts, p95/A",
         "sources/Connections/A",
         "platform/Propagation/A",

@@ -26,12 +26,14 @@ _STAYS = frozenset(
     {
         "assistant/Last failed/A",
         "assistant/Last served/A",
+        "assistant/Left of the upstream's windows/A",
         "sources/Connections/A",
         "platform/Revisions/A",
         "platform/File last read/A",
     }
 )
-"""What remains of a fault when it is over: that there has been one, connections kept for a minute, and a number."""
+"""What remains of a fault when it is over: that there has been one, what an upstream said then, connections kept for a
+minute, and a number."""
 _BY_ITSELF = frozenset({"sources/Time to connect, p95/A"})
 """Connections come and go."""
 _BUSY = frozenset(
