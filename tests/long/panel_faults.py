@@ -419,7 +419,7 @@ _FULL: dict[str, Shows] = {
     "overview/In flight/A": _near(3 * IN_FLIGHT),
     "overview/Refused by Homeport/B": _over(1, scope="global"),
     "assistant/In flight/A": _near(3 * IN_FLIGHT),
-    "assistant/In flight/B": _near(3 * IN_FLIGHT),
+    "assistant/In flight/B": _near(3 * IN_FLIGHT, tier="primary"),
     "platform/In flight by replica/A": _over(0.66 * IN_FLIGHT),
     "sources/Connections/A": _near(3 * CONNECTIONS, source="first", state="in_use"),
     "sources/Requests that wait for a connection/A": _near(3 * (IN_FLIGHT - CONNECTIONS), source="first"),
