@@ -20,8 +20,9 @@ from pydantic import Field
 from proxy.admin.api.answering import PAGE, answer
 from proxy.admin.api.calls import Asked, Refused
 from proxy.breaker.store import StoreError
-from proxy.record.document import document, read
+from proxy.record.document import document
 from proxy.record.journal import BadPlace, Journal, Pages
+from proxy.record.kept import BEGINS, read
 from proxy.routing.decision import Attempted, Decision, word
 from proxy.routing.story import explain
 
@@ -70,11 +71,6 @@ class Sought(Asked):
 
 def _away(error: StoreError) -> Refused:
     return Refused("store_away", f"The shared journal went while it was read ({error.word}): try again.")
-
-
-def is_decision(line: bytes) -> bool:
-    """Everything else that is kept begins in another way."""
-    return line.startswith(b'{"request_id"')
 
 
 def _words(decision: Decision) -> set[str]:
@@ -154,7 +150,7 @@ class Decisions:
 
 def _decisions(items: Iterable[tuple[str, bytes]], clues: list[bytes]) -> Iterable[tuple[str, Decision | None]]:
     for place, line in items:
-        likely = is_decision(line) and all(clue in line for clue in clues)
+        likely = line.startswith(BEGINS) and all(clue in line for clue in clues)
         yield place, read(line) if likely else None
 
 

@@ -17,10 +17,10 @@ from pydantic import Field
 
 from proxy.admin.api.answering import stream
 from proxy.admin.api.calls import Asked, Refused
-from proxy.admin.decisions import is_decision, record
+from proxy.admin.decisions import record
 from proxy.breaker.store import StoreError
-from proxy.record.document import read
 from proxy.record.journal import BadPlace, Chunk, Journal, Pages
+from proxy.record.kept import BEGINS, read
 
 _READERS = 32
 _POLL = 0.25
@@ -151,7 +151,7 @@ async def _comes(news: asyncio.Event) -> bool:
 def _events(items: tuple[tuple[str, bytes], ...]) -> bytes:
     told = []
     for place, line in items:
-        if is_decision(line):
+        if line.startswith(BEGINS):
             kind, said = "decision", orjson.dumps(record(read(line)))
         else:
             document: dict[str, Any] = orjson.loads(line)

@@ -51,8 +51,8 @@ from proxy.edge.exchange import Serving
 from proxy.edge.identity import Identity
 from proxy.edge.openai import Edge, Sinks
 from proxy.record import happenings, lag
-from proxy.record.document import kept
 from proxy.record.journal import Journal
+from proxy.record.kept import kept
 from proxy.record.lately import Lately
 from proxy.record.live_metrics import Configuration, Now
 from proxy.record.log import Log

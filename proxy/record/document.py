@@ -1,35 +1,21 @@
-"""A decision as the document that log lines, the operators' API and the shell show; and as the bytes a journal keeps.
+"""A decision as the document that log lines, the operators' API and the shell show.
 
 1. The document's shape is part of the API: docs/api.md lists its fields, all of them always there.
-2. Kept bytes are the facts themselves, so that another replica makes the same Decision of them; a fact that it does not
-   know, it leaves out.
-3. Whatever callers and upstreams call things, it can be written: what JSON cannot say becomes a question mark, or the
+2. Whatever callers and upstreams call things, it can be written: what JSON cannot say becomes a question mark, or the
    nearest number that it can.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import orjson
-from pydantic import TypeAdapter
 
 from proxy.breaker.state import View
 from proxy.routing.decision import Attempted, Decision, Step, reason
 
 Unix = Callable[[float], float]
-
-_FACTS: TypeAdapter[Decision] = TypeAdapter(Decision)
-
-
-def kept(decision: Decision) -> bytes:
-    """The facts as one line of JSON."""
-    try:
-        return orjson.dumps(decision)
-    except TypeError:
-        return written(dataclasses.asdict(decision))
 
 
 def written(facts: dict[str, Any]) -> bytes:
@@ -37,26 +23,22 @@ def written(facts: dict[str, Any]) -> bytes:
     try:
         return orjson.dumps(facts)
     except TypeError:
-        return orjson.dumps(_writable(facts))
+        return orjson.dumps(writable(facts))
 
 
-def _writable(what: Any) -> Any:
+def writable(what: Any) -> Any:
+    """The same, of what JSON can say."""
     match what:
         case str():
             return what.encode(errors="replace").decode()
         case dict():
-            return {name: _writable(each) for name, each in what.items()}
+            return {name: writable(each) for name, each in what.items()}
         case list() | tuple():
-            return [_writable(each) for each in what]
+            return [writable(each) for each in what]
         case int() if not isinstance(what, bool):
             return min(max(what, -(2**63)), 2**63 - 1)
         case _:
             return what
-
-
-def read(line: bytes) -> Decision:
-    """What `kept` has made. Raises ValueError for anything else."""
-    return _FACTS.validate_json(line)
 
 
 def document(decision: Decision) -> dict[str, Any]:

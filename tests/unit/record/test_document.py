@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.breaker.state import View, Word
-from proxy.record.document import document, kept, read
+from proxy.record import kept as kept_form
+from proxy.record.document import document
+from proxy.record.kept import BEGINS, kept, read
 from proxy.routing.decision import Attempted, Decision, Skipped
 from proxy.routing.story import explain
 from proxy.terms import Usage
@@ -64,10 +67,44 @@ def test_what_is_kept_makes_the_same_decision_again(told: Decision) -> None:
 
 def test_a_fact_of_a_later_version_is_left_out() -> None:
     """While replicas are upgraded one by one, each reads what the others have kept."""
-    facts: dict[str, Any] = orjson.loads(kept(decision()))
-    facts["mood"] = "new"
-    facts["steps"][1]["weather"] = {"new": True}
+    facts: list[Any] = orjson.loads(kept(decision()))
+    facts.append("a new mood")
+    facts[0][1].append({"weather": "new"})
     assert read(orjson.dumps(facts)) == decision()
+
+
+def test_a_fact_that_was_not_kept_yet_has_its_default() -> None:
+    """Likewise, the other way round."""
+    facts: list[Any] = orjson.loads(kept(decision()))
+    assert facts[0][1].pop() is None
+    again = read(orjson.dumps(facts))
+    assert again.steps[1] == SERVED
+
+
+def test_facts_are_only_ever_added_behind_the_others() -> None:
+    """What was kept by the last version is read by its places: a fact that moves is read as another one."""
+    orders = {
+        "request_id caller_request_id at started replica revision client assistant identified_by endpoint stream "
+        "served_model outcome code refusal duration first_byte waited body_in body_out": kept_form._PLAIN,
+        "tier source model outcome detail heard started ended billed probe status connected first_byte first_token "
+        "reused retried upstream_id retry_after": kept_form._ATTEMPTED,
+        "tier source model reason at missing": kept_form._SKIPPED,
+        "word reason since until tripped_by failures fault local": kept_form._VIEW,
+        "input output cache_read reasoning": kept_form._USAGE,
+    }
+    for known, now in orders.items():
+        assert list(now[: len(known.split())]) == known.split()
+
+
+_NONE = (b"", b"{}", b"[]", b"[[],9,null]", b"[[[true]],null,null]", b'[[],null,null,"req_1"]')
+
+
+@pytest.mark.parametrize("line", _NONE)
+def test_what_is_no_decision_is_told_apart(line: bytes) -> None:
+    """Whatever lies in a journal."""
+    assert kept(decision()).startswith(BEGINS)
+    with pytest.raises(ValueError, match=r"."):
+        read(line)
 
 
 def test_every_record_has_the_same_fields() -> None:
