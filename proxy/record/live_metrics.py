@@ -45,6 +45,8 @@ class Now:
     """Requests by assistant."""
     connections: Callable[[], Mapping[str, Connections]]
     """Of each source."""
+    expiries: Callable[[], Mapping[str, float]]
+    """When each account's access token runs out, in Unix seconds."""
     lately: Lately
     journal: Callable[[], JournalStatus]
     configuration: Callable[[], Configuration]
@@ -69,6 +71,9 @@ class Live:
         )
         self._failures = _gauge("homeport_breaker_failures", "Failures in the current run", s, m)
         self._lines = _gauge("homeport_upstream_connections", "Connections to a source", s, "state")
+        self._expiry = _gauge(
+            "homeport_credential_expiry_timestamp_seconds", "Unix time an account's access token ends", "credential"
+        )
         self._used = _gauge(
             "homeport_tier_last_used_timestamp_seconds", "Unix time of the last attempt, 0 = never", a, t
         )
@@ -99,6 +104,9 @@ class Live:
         for source, count in now.connections().items():
             for state, value in (("in_use", count.in_use), ("idle", count.idle), ("waiting", count.waiting)):
                 yield f"{self._lines.start(source, state)}{number(value)}\n"
+        yield self._expiry.head
+        for source, expires in now.expiries().items():
+            yield f"{self._expiry.start(source)}{number(expires)}\n"
 
     def _breakers(self, tiers: list[tuple[str, str, Tier]]) -> Iterator[str]:
         targets: dict[tuple[str, str], View] = {}

@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 import orjson
 
 from proxy.providers import fault_table, faults, lenient
-from proxy.providers.dialect import Dialect, Uncarried
+from proxy.providers.dialect import Call, Dialect, Uncarried
 from proxy.providers.hops import hop_by_hop
 from proxy.providers.passthrough import PassThrough
 from proxy.terms import (
@@ -42,6 +42,7 @@ from proxy.terms import (
     StreamEvent,
 )
 from proxy.upstream.client import Connecting, Connections, Door, RetryBudget
+from proxy.upstream.oauth.account import Account
 
 HOLD_BYTES = 1024 * 1024
 """Bytes of an uncommitted answer that are held back; more commits it."""
@@ -68,6 +69,8 @@ class Source:
     connecting: Connecting
     overrides: tuple[fault_table.Row, ...] = ()
     dialect: Dialect = field(default_factory=PassThrough)
+    account: Account | None = None
+    """Whose access token is sent beside the headers."""
 
     def __repr__(self) -> str:
         return f"Source({self.base_url})"
@@ -82,6 +85,8 @@ class Source:
     def _secrets(self) -> Iterator[str]:
         for _, value in self.headers:
             yield value.removeprefix("Bearer ")
+        if self.account is not None:
+            yield from self.account.secrets()
         # A forward proxy's own answer looks like the source's.
         between = urlsplit(self.connecting.proxy or "")
         for part in (between.username, between.password):
@@ -166,13 +171,7 @@ class _Attempt:
         if isinstance(call, Uncarried):
             return _uncarried(call)
         self._dropped = call.dropped
-        answer = await door.post(
-            source.base_url + call.path,
-            _headers_up(question, source),
-            call.body,
-            self._progress,
-            self._limits.connect,
-        )
+        answer = await self._authorised(door, call)
         if isinstance(answer, Diagnosis):
             return Failed(answer)
         self._reply = answer
@@ -188,6 +187,28 @@ class _Attempt:
         if kind == "application/json":
             return await self._json_for_stream(answer)
         return await self._stream(answer)
+
+    async def _authorised(self, door: Door, call: Call) -> Reply | Diagnosis:
+        """The answer; of an account, that to a second try with a new token where the first was not taken."""
+        account, limit = self._source.account, self._limits.connect
+        if account is None:
+            return await self._post(door, call)
+        bearer = await account.bearer(limit)
+        answer = bearer if isinstance(bearer, Diagnosis) else await self._post(door, call, bearer)
+        if isinstance(answer, Diagnosis) or answer.status != 401 or not account.renewable(str(bearer)):
+            return answer
+        answer.close()
+        bearer = await account.renewed(str(bearer), limit)
+        if isinstance(bearer, Diagnosis):
+            return bearer
+        self._progress.retried, self._progress.first_byte, self._progress.status = True, None, None
+        return await self._post(door, call, bearer)
+
+    async def _post(self, door: Door, call: Call, bearer: str = "") -> Reply | Diagnosis:
+        source = self._source
+        credential = (("Authorization", f"Bearer {bearer}"),) if bearer else ()
+        headers = (*_headers_up(self._question, source), *credential)
+        return await door.post(source.base_url + call.path, headers, call.body, self._progress, self._limits.connect)
 
     # -- limits of time
 

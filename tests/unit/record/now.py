@@ -19,6 +19,7 @@ def now(bindings: Bindings, **facts: Any) -> Now:
         "to_unix": lambda at: at,
         "serving": {},
         "connections": dict,
+        "expiries": dict,
         "lately": Lately(),
         "journal": lambda: JournalStatus("redis", 9, 9.0, 1, 1, {}, True, ""),
         "configuration": lambda: Configuration("1", "2", 0),
