@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 import pytest
+from openai import AuthenticationError
 
 from proxy.demo.simulator import Simulator
 from tests.e2e.caller import Seen, ask, chain, source, written
@@ -20,6 +21,7 @@ from tests.e2e.operated import homeport, operated
 from tests.e2e.replica import Replica
 from tests.integration.oauth_server import CONFIDENTIAL, PUBLIC, SECRET, Issued, OAuthServer, oauth_server
 
+_FIXTURES = Path(__file__).parents[1] / "unit" / "providers" / "fixtures" / "anthropic"
 _TOKEN = "the-operators-token-of-a-test"
 _ENV = {"HOMEPORT_ADMIN_TOKEN": _TOKEN}
 
@@ -230,3 +232,34 @@ async def test_check_refuses_what_cannot_be(tmp_path: Path, server: OAuthServer)
     assert "an account beside `api_key`" in said["6"]
     assert "needs a client_secret" in said["7"]
     assert "needs an account" in said["8"]
+
+
+@pytest.mark.parametrize("credential", ["account", "a token as it is"])
+async def test_a_claude_account_speaks_the_messages_api_with_a_bearer(
+    tmp_path: Path, start: Start, server: OAuthServer, credential: str
+) -> None:
+    """No `x-api-key`, the header that tells of an account, OpenAI's API for the caller; a 401 is refreshed alike."""
+    pair = server.log_in()
+    put(tmp_path / "token.json", pair)
+    server.answer = (_FIXTURES / "message.json").read_bytes()
+    account: dict[str, object] = {
+        "oauth": {"token_url": server.token_url, "client_id": PUBLIC, "token_file": "token.json"}
+    }
+    if credential != "account":
+        account = {"api_key": pair.access}
+    sources = {"claude": {"kind": "claude-account", "base_url": server.base_url, **account}}
+    replica = await start(written(sources=sources, assistants={"bot": chain("claude/claude-sonnet-4-6")}))
+    client = replica.client("bot")
+    said = await client.chat.completions.create(model="any", messages=[{"role": "user", "content": "Where?"}])
+    assert said.choices[0].message.content == "Let me look."
+    bearer, headers = server.sent[-1]
+    assert (bearer, headers["anthropic-beta"]) == (pair.access, "oauth-2025-04-20")
+    assert headers["anthropic-version"] == "2023-06-01"
+    assert "x-api-key" not in headers
+    server.revoke()
+    if credential == "account":
+        await client.chat.completions.create(model="any", messages=[{"role": "user", "content": "Where?"}])
+        assert server.refreshes == 1
+    else:
+        with pytest.raises(AuthenticationError):
+            await client.chat.completions.create(model="any", messages=[{"role": "user", "content": "Where?"}])
