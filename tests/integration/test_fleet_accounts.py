@@ -223,3 +223,32 @@ async def test_a_source_that_is_edited_in_a_refresh_keeps_what_comes_of_it(tmp_p
         assert await served(replica)
         assert server.sent[-1][1]["X-Team"] == "blue"
         assert (server.asked, server.reused) == (1, 0)
+
+
+async def _gone(replica: Replica) -> bool:
+    """Does it listen no more?"""
+    host, port = replica.api.removeprefix("http://").split(":")
+    try:
+        _, writer = await asyncio.open_connection(host, int(port))
+    except ConnectionError:
+        return True
+    writer.close()
+    return False
+
+
+async def test_a_replica_that_is_stopped_in_a_refresh_keeps_what_comes_of_it(
+    tmp_path: Path, server: OAuthServer
+) -> None:
+    """SIGTERM while the endpoint thinks: it waits for the answer, and the file has the new token."""
+    server.lives, server.gate = 3600, asyncio.Event()
+    file = tmp_path / "token.json"
+    file.write_bytes(orjson.dumps({"refresh_token": server.log_in().refresh}))
+    text = config(server, "memory", token_file=str(file))
+    async with fleet(tmp_path, text, 1) as (replica,):
+        await soon(lambda: server.asked == 1)
+        replica.process.send_signal(signal.SIGTERM)
+        await soon(lambda: _gone(replica))
+        server.gate.set()
+        assert await replica.stop() == 0
+        assert orjson.loads(file.read_bytes())["access_token"] == server.issued[-1].access
+        assert (server.asked, server.refreshes) == (1, 1)

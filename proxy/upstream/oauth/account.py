@@ -1,7 +1,8 @@
 """One account: the access token that requests carry, refreshed ahead of its end, and again when it is refused.
 
 1. One refresh at a time, whoever asks for it: the clock, a request without a usable token, or one that met a 401.
-2. A refresh is never cancelled: what it spends may be good for one use. A request waits for it no longer than it may.
+2. A refresh that has begun to ask is never cancelled: what it spends may be good for one use. A request waits for it no
+   longer than it may.
 3. A token is used until it has run out, whatever becomes of its refresh. Then the attempt fails: as the credential's
    fault where the refresh was refused for good, otherwise as the network's.
 4. No token, and nothing that an endpoint has said of it, is told to anybody.
@@ -89,7 +90,7 @@ class Account:
         self._refused, self._rest, self._again = "", _REST, -math.inf
         self._refreshing: asyncio.Task[None] | None = None
         self._door: tuple[Connecting, Door] | None = None
-        self._told_replaced = self._begun = False
+        self._told_replaced = self._begun = self._asking = False
 
     @property
     def expires(self) -> float | None:
@@ -156,7 +157,7 @@ class Account:
         except Exception as error:  # noqa: BLE001  # whatever went wrong, the next try may find it mended
             renewed = Denied(type(error).__name__, final=False)
         finally:
-            self._refreshing = None
+            self._refreshing, self._asking = None, False
         if isinstance(renewed, Renewed):
             self._adopt(renewed.token)
             self._world.told.refreshed(self, "taken" if renewed.taken else "refreshed", self._vault.unkept)
@@ -175,6 +176,7 @@ class Account:
         through = await self._through(grant.connecting)
 
         async def ask() -> Token | Denied:
+            self._asking = True
             return await exchange(through, grant, token, self._world.unix())
 
         return await self._vault.renew(token, ask, rotates=grant.rotates)
@@ -223,8 +225,10 @@ class Account:
                 self._world.told.refreshed(self, "failed", type(error).__name__)
 
     async def close(self) -> None:
-        """Let a refresh that is under way end, and drop the connection."""
-        if self._refreshing is not None:
-            await asyncio.wait({self._refreshing})
+        """Let a refresh that has begun to ask end, and drop the connection."""
+        if (task := self._refreshing) is not None:
+            if not self._asking:
+                task.cancel()
+            await asyncio.wait({task})
         if self._door is not None:
             await self._door[1].close()

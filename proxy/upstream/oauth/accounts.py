@@ -2,7 +2,7 @@
 
 1. One login is one account, whatever sources use it and however their other settings change: its tokens outlive a
    configuration that still names it.
-2. An account that is no longer named ends after the refresh that it is in.
+2. An account that is no longer named ends after the exchange that it is in.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Accounts:
         task.add_done_callback(self._ending.discard)
 
     async def close(self) -> None:
-        """End them all; a refresh that is under way ends first."""
+        """End them all; an exchange that is under way ends first."""
         for each in list(self._running):
             self._end(each)
         await asyncio.gather(*self._ending)
