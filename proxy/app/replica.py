@@ -308,7 +308,14 @@ class Replica:
             Decisions(self._journal),
             Events(self._journal),
             Assistants(self.configured, bindings, keeper.look, self._metrics.lately, time.time, self._to_unix),
-            BindingTest(lambda: self.configured.current, bindings, keeper.look, listings.ask, self._to_unix),
+            BindingTest(
+                lambda: self.configured.current,
+                bindings,
+                keeper.look,
+                listings.ask,
+                self._to_unix,
+                lambda source: self._accounts.expiries().get(source),
+            ),
             self._metrics.exposition,
         )
 

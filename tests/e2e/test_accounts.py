@@ -7,6 +7,7 @@ import os
 import stat
 import time
 from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,8 @@ async def test_a_login_that_has_ended_is_disabled_with_the_remedy(
             "test-binding", "account", "big", "--admin", operator.replica.admin, cwd=tmp_path, env=_ENV
         )
         assert "log its account in anew and give its source the new token, then reset it" in test.out, test
+        ends = datetime.fromtimestamp(server.issued[0].until, UTC).strftime("%H:%M:%S")
+        assert f"The one that is there ends at {ends} UTC." in test.out, test
         put(file, server.log_in())
         await replica.line("reload", result="ok")
         seen = await ask(replica, "bot")

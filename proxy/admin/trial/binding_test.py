@@ -70,6 +70,8 @@ class BindingTest:
     """Asks the listing of a source, by its name and its kind."""
     unix: Callable[[float], float]
     """From the breakers' clock."""
+    expiry: Callable[[str], float | None] = lambda _: None
+    """When the access token of a source's account runs out, a Unix time, where that is known."""
 
     async def test(self, _: web.BaseRequest, asked: BindingOrder) -> web.StreamResponse:
         """Answer the call."""
@@ -95,7 +97,7 @@ class BindingTest:
         found = [
             ok(What.SOURCE, f"`{asked.source}` is configured: {source.kind} at {source.base_url}."),
             self._enabled(asked, guarded),
-            _credential(asked.source, source),
+            _credential(asked.source, source, self.expiry(asked.source)),
             self._model(asked, reached),
             *_url(asked, source, placed),
             ok(What.HEADERS, f"It adds {words.listed(_added(source))}." if _added(source) else "It adds no headers."),
@@ -219,9 +221,10 @@ def _resolves(source: schema.Source, model: str, placed: Placed | None) -> dict[
     }
 
 
-def _credential(name: str, source: schema.Source) -> Finding:
+def _credential(name: str, source: schema.Source, expires: float | None) -> Finding:
     if source.oauth is not None:
-        return ok(What.CREDENTIAL, "An account is configured; its access token is sent as a bearer token.")
+        ends = "" if expires is None else f" The one that is there ends at {clock(expires)} UTC."
+        return ok(What.CREDENTIAL, f"An account is configured; its access token is sent as a bearer token.{ends}")
     if source.api_key is not None:
         kind = KINDS[source.kind]
         how = "as a bearer token" if kind.bearer else f"in `{kind.credential}`"
