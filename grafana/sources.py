@@ -115,6 +115,35 @@ BOARD = Board(
             ],
         ),
         Row(
+            "Accounts",
+            [
+                Table(
+                    "Access token ends",
+                    "Of each source with an account, the latest that any replica has. It is refreshed at some 80 % of "
+                    "its life.",
+                    Unit.SINCE,
+                    Query(
+                        "max by (credential) "
+                        '(homeport_credential_expiry_timestamp_seconds{credential=~"$source"}) * 1000'
+                    ),
+                    "ends",
+                ),
+                Lines(
+                    "Refreshes",
+                    "taken: another replica has got it. failed: not for now; refused: not until somebody logs in anew.",
+                    Unit.COUNT,
+                    [
+                        Query(
+                            "sum by (credential, result) "
+                            '(increase(homeport_credential_refreshes_total{credential=~"$source"}[$__rate_interval]))',
+                            "{{credential}} {{result}}",
+                        )
+                    ],
+                    width=12,
+                ),
+            ],
+        ),
+        Row(
             "Times and connections",
             [
                 Lines(

@@ -38,7 +38,7 @@ def _source(name: str, source: schema.Source, used: list[_Used], look: Callable[
         "kind": source.kind,
         "base_url": source.base_url,
         "enabled": _enabled(used, look),
-        "credential": "set" if source.api_key else "none",
+        "credential": "set" if source.credential else "none",
         "used_by": _tiers(used),
         "uses": len(used),
         "models": [_model(model, [each for each in used if each[2].binding.model == model]) for model in models],

@@ -5,18 +5,26 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from proxy.config import schema
+from proxy.config.oauth import OAuth
 from proxy.edge.exchange import Bounds
 from proxy.providers.faults import override_row
 from proxy.providers.kinds import KINDS
-from proxy.upstream.attempt import Source
+from proxy.providers.networks import is_private_host
 from proxy.upstream.client import Connecting
+from proxy.upstream.oauth.account import Account, Settings
+from proxy.upstream.oauth.accounts import Accounts
+from proxy.upstream.oauth.exchange import Grant
+from proxy.upstream.source import Source
 
 
-def sources(config: schema.Config) -> Mapping[str, Source]:
-    """Where requests go and what they carry, by name."""
-    return {name: _source(each) for name, each in config.sources.items()}
+def sources(config: schema.Config, accounts: Accounts) -> Mapping[str, Source]:
+    """Where requests go and what they carry, by name. `accounts` are the configuration's from now on."""
+    known = accounts.follow({name: _settings(config.sources[name], each) for name, each in config.accounts.items()})
+    return {name: _source(each, known.get(name)) for name, each in config.sources.items()}
 
 
 def bounds(config: schema.Config) -> Bounds:
@@ -33,7 +41,28 @@ def identify(secret: str) -> str:
     return hashlib.scrypt(secret.encode(), salt=b"homeport credential", n=2**12, r=8, p=1, dklen=8).hex()
 
 
-def _source(source: schema.Source) -> Source:
+def _settings(source: schema.Source, oauth: OAuth) -> Settings:
+    private = source.private_network or is_private_host(urlsplit(source.proxy or oauth.token_url).hostname or "")
+    grant = Grant(
+        token_url=oauth.token_url,
+        client_id=oauth.client_id,
+        connecting=Connecting(2, source.proxy, source.ca_file, private),
+        client_secret=oauth.client_secret.get_secret_value() if oauth.client_secret else None,
+        kind=oauth.grant,
+        scope=oauth.scope,
+        audience=oauth.audience,
+        json=oauth.encoding == "json",
+    )
+    return Settings(
+        grant,
+        login=oauth.file_login or oauth.login,
+        key=identify(oauth.login),
+        file=Path(oauth.token_file) if oauth.token_file else None,
+        refresh=oauth.refresh_token.get_secret_value() if oauth.refresh_token else None,
+    )
+
+
+def _source(source: schema.Source, account: Account | None) -> Source:
     kind, dialect, secret = KINDS[source.kind], source.speaks, source.api_key
     key = secret.get_secret_value() if secret else ""
     credential = ((kind.credential, f"Bearer {key}" if kind.bearer else key),) if key else ()
@@ -49,4 +78,5 @@ def _source(source: schema.Source) -> Source:
             override_row(fault.status, fault.code, fault.type, fault.phrase, fault.cause) for fault in source.faults
         ),
         dialect=dialect,
+        account=account,
     )

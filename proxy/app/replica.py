@@ -60,8 +60,10 @@ from proxy.record.metrics import Metrics
 from proxy.routing.bindings import Bindings, bind, targets
 from proxy.routing.decision import Decision
 from proxy.routing.walk import Ports
-from proxy.upstream.attempt import Upstreams
 from proxy.upstream.listing import Listings
+from proxy.upstream.oauth.account import Account, World
+from proxy.upstream.oauth.accounts import Accounts
+from proxy.upstream.upstreams import Upstreams
 
 _HTTP: dict[str, Any] = {"access_log": None, "max_line_size": 64 * 1024, "max_field_size": 64 * 1024}
 """Both listeners' settings: bytes of one header, and no log but our own."""
@@ -74,7 +76,7 @@ class CannotStart(Exception):
 
 
 class Replica:
-    """One running process of Homeport. It is what its link and its configuration tell of themselves to."""
+    """One running process of Homeport. Its link, its configuration and its accounts tell it of themselves."""
 
     def __init__(self, config: schema.Config, log: Log, load: Load | None) -> None:
         """`load` reads the configuration again; None where there is nothing to read."""
@@ -89,11 +91,14 @@ class Replica:
         self.made_up_token = None if config.admin.token else self._token
         """The operators' token, where the configuration has none."""
         self._records = config.decisions.keep > 0
-        self._link, self._journal, book = self._shared(config)
+        self._link, self._journal, book, self._tokens = self._shared(config)
+        self._accounts = Accounts(
+            World(time.time, time.monotonic, random.random, lambda: secrets.token_hex(8), self._tokens, self)
+        )
         state_dir = None if config.state_dir is None else StateDir(Path(config.state_dir))
         self.configured = Configured(config, load, state_dir, book, time.time)
         self._keeper = Keeper(time.monotonic, lambda: secrets.token_hex(8), random.random, self._moved, self._link)
-        self._upstreams = Upstreams(building.sources(config))
+        self._upstreams = Upstreams(building.sources(config, self._accounts))
         self._retiring: list[Upstreams] = []
         """Those of former configurations, by which requests in flight still go."""
         bindings = bind(config, self.configured.revision, building.identify)
@@ -116,6 +121,7 @@ class Replica:
                 trying=self.edge.trying,
                 connections=lambda: self._upstreams.connections(),
                 remaining=lambda: self._upstreams.remaining,
+                expiries=self._accounts.expiries,
                 lately=Lately(),
                 journal=self._journal.status,
                 configuration=self._configuration,
@@ -135,25 +141,27 @@ class Replica:
         open_ = sum(1 for _ in unsettled(known.file, known.book.edits, known.book.settled))
         return Configuration(known.revision, known.file.fingerprint, open_)
 
-    def _shared(self, config: schema.Config) -> tuple[Link | None, Journal, Any]:
+    def _shared(self, config: schema.Config) -> tuple[Link | None, Journal, Any, Any]:
         shared, keep, age = config.shared_store, config.decisions.keep, config.decisions.age
         if shared is None:
-            return None, Journal(keep, age, time.time, None), None
+            return None, Journal(keep, age, time.time, None), None, None
         # Who shares nothing need not load the client, which takes a moment.
         from proxy.breaker.redis_door import RedisDoor
         from proxy.breaker.redis_store import RedisStore
         from proxy.record.redis_journal import RedisJournal
         from proxy.record.shared_ledger import SharedLedger
+        from proxy.record.shared_tokens import SharedTokens
 
         url, namespace = shared.url, shared.namespace
         try:
             store = RedisStore(url, namespace, time.monotonic, self._timed)
             journal = RedisJournal(url, namespace, keep, age, time.monotonic, self._timed)
             book = SharedLedger(RedisDoor(url, time.monotonic, self._timed, 1), namespace)
+            tokens = SharedTokens(RedisDoor(url, time.monotonic, self._timed, 1), namespace)
         except ValueError as error:
             raise CannotStart(f"store: {error}") from error
         link = Link(store, self._name, time.monotonic, random.random, self)
-        return link, Journal(keep, age, time.time, journal), book
+        return link, Journal(keep, age, time.time, journal), book, tokens
 
     def _serving(self, config: schema.Config, bindings: Bindings) -> Serving:
         for guard in bindings.guards():
@@ -167,7 +175,9 @@ class Replica:
         """Serve another configuration from now on; what is in flight ends by the one that it began with."""
         bindings = await asyncio.to_thread(bind, config, revision, building.identify)
         former, upstreams = self.edge.serving, self._upstreams
-        self._upstreams = Upstreams(building.sources(config), upstreams)
+        self._upstreams = Upstreams(building.sources(config, self._accounts), upstreams)
+        self._metrics.accounts(self._accounts.by_source)
+        await self._accounts.settle()
         self._targets |= targets(bindings)
         self._metrics.follow(bindings)
         self.edge.serving = self._serving(config, bindings)
@@ -205,6 +215,25 @@ class Replica:
     def propagated(self, seconds: float) -> None:
         """A push took so long."""
         self._metrics.propagated(seconds)
+
+    # -- what accounts tell (an account.Told)
+
+    def refreshed(self, account: Account, result: str, why: str) -> None:
+        """An access token was got, or not."""
+        for name in account.names:
+            self._metrics.refreshed(name, result)
+        facts = {"why": why} if why else {}
+        expires = None if account.expires is None else round(account.expires)
+        self._log.event("credential", sources=account.names, result=result, expires_at=expires, **facts)
+
+    def replaced(self) -> None:
+        """A token file holds another login's tokens."""
+        self._spawn(self._reload())
+
+    async def _reload(self) -> None:
+        await self.configured.reload()
+
+    # --
 
     def _timed(self, operation: str, seconds: float, error: str | None) -> None:
         self._metrics.store_operation(operation, seconds, error)
@@ -286,7 +315,14 @@ class Replica:
             Decisions(self._journal),
             Events(self._journal),
             Assistants(self.configured, bindings, keeper.look, self._metrics.lately, time.time, self._to_unix),
-            BindingTest(lambda: self.configured.current, bindings, keeper.look, listings.ask, self._to_unix),
+            BindingTest(
+                lambda: self.configured.current,
+                bindings,
+                keeper.look,
+                listings.ask,
+                self._to_unix,
+                lambda source: self._accounts.expiries().get(source),
+            ),
             self._metrics.exposition,
         )
 
@@ -337,6 +373,9 @@ class Replica:
         await asyncio.gather(*beside, return_exceptions=True)
         for upstreams in (*self._retiring, self._upstreams):
             await upstreams.close()
+        await self._accounts.close()
+        if self._tokens is not None:
+            await self._tokens.close()
         await self._journal.close()
         await self.configured.close()
         if self._link is not None:

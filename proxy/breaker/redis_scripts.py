@@ -30,7 +30,11 @@ JOURNAL_RIGHTS = (
 """What the journal needs."""
 BOOK_RIGHTS = "~{homeport}:config:book +evalsha +eval +hmget +hset"
 """What the book of revisions needs."""
-ACL = "resetkeys resetchannels -@all " + " ".join(dict.fromkeys(f"{RIGHTS} {JOURNAL_RIGHTS} {BOOK_RIGHTS}".split()))
+TOKEN_RIGHTS = "~{homeport}:oauth:* +evalsha +eval +get +set +del +hmget +hset +pexpire"  # noqa: S105  # rights are no secret
+"""What accounts' tokens need."""
+ACL = "resetkeys resetchannels -@all " + " ".join(
+    dict.fromkeys(f"{RIGHTS} {JOURNAL_RIGHTS} {BOOK_RIGHTS} {TOKEN_RIGHTS}".split())
+)
 """All that a Redis user needs, as `ACL SETUSER name on >password …` takes it; `+select` too for a database beyond 0.
 Another namespace than `homeport` stands in all patterns."""
 

@@ -82,6 +82,14 @@ def base_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def token_url(value: str) -> str:
+    """An http(s) URL that tokens are got from."""
+    parts = _split(value, "https://login.example.com/oauth/token")
+    if parts.username is not None or parts.password is not None or "#" in value:
+        raise Wrong("it holds credentials, or a fragment", "put them into `client_id` and `client_secret`")
+    return value
+
+
 def proxy_url(value: str) -> str:
     """An http(s) URL of a forward proxy; it may hold the credentials that the proxy asks for."""
     _split(value, "http://proxy.example.com:3128")

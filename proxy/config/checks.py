@@ -11,8 +11,10 @@ import ssl
 from collections.abc import Iterator
 
 from proxy.config.fault import Finding, Loc
+from proxy.config.oauth import OAuth
 from proxy.config.schema import Binding, Chain, Config, Thresholds, merge
 from proxy.config.words import listed, nearest
+from proxy.providers.kinds import KINDS
 from proxy.terms import EMBEDDINGS
 
 
@@ -23,6 +25,7 @@ def find(config: Config) -> list[Finding]:
         *_identity(config),
         *_clients(config),
         *_sources(config),
+        *_accounts(config),
         *_limits(config),
         *_cooldowns(config),
         *_shared_policies(config),
@@ -82,14 +85,31 @@ def _sources(config: Config) -> Iterator[Finding]:
     for name, source in config.sources.items():
         header = source.credential_header
         twice = next((each for each in source.headers if each.lower() == header.lower()), None)
-        if source.api_key is not None and twice is not None:
+        if source.credential and twice is not None:
             loc: Loc = ("sources", name, "headers", twice)
             named = "an Authorization" if header == "Authorization" else f"an `{header}`"
-            yield Finding(loc, f"{named} beside `api_key`", "keep one of them")
+            yield Finding(loc, f"{named} beside `{'api_key' if source.api_key else 'oauth'}`", "keep one of them")
+        if source.api_key is not None and source.oauth is not None:
+            yield Finding(("sources", name, "oauth"), "an account beside `api_key`", "keep one of them")
+        if not source.credential and KINDS[source.kind].account:
+            yield Finding(
+                ("sources", name, "kind"), f"kind `{source.kind}` needs an account", "add `oauth`, or `api_key`"
+            )
         for place, forwarded in enumerate(source.forward_headers):
             if forwarded.lower() == config.identity.header.lower():
                 loc = ("sources", name, "forward_headers", place)
                 yield Finding(loc, "the identity header is Homeport's alone", "leave it out", (("identity",),))
+
+
+def _accounts(config: Config) -> Iterator[Finding]:
+    first: dict[str, tuple[str, OAuth]] = {}
+    for name, account in config.accounts.items():
+        if account.grant == "refresh_token" and (account.refresh_token or account.file_login):
+            other, same = first.setdefault(account.login, (name, account))
+            if same != account:
+                problem = f"the account of `{other}`, with other settings: whose tokens are refreshed in one way only"
+                loc: Loc = ("sources", name, "oauth")
+                yield Finding(loc, problem, "say the same at both", (("sources", other, "oauth"),))
 
 
 def _limits(config: Config) -> Iterator[Finding]:
@@ -130,8 +150,14 @@ def _shared_policies(config: Config) -> Iterator[Finding]:
             if source is None:
                 continue
             policy = config.policy(assistant, binding.source)
-            key = source.api_key.get_secret_value() if source.api_key else None
-            target = (source.kind, source.base_url, key, binding.model, chain, assistant if policy.own else None)
+            target = (
+                source.kind,
+                source.base_url,
+                source.credential,
+                binding.model,
+                chain,
+                assistant if policy.own else None,
+            )
             name, other = first.setdefault(target, (binding.source, policy))
             if other != policy and binding.source not in told:
                 told.add(binding.source)

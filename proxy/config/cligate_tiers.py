@@ -214,6 +214,8 @@ def _unserved(source: ImportedSource) -> str:
         return "Homeport has no kind of source for this provider"
     if not source.served:
         return f"sources of kind {source.kind} are not served by this version of Homeport"
+    if source.kind in _ACCOUNTS:
+        return f"a {source.kind}'s login is not carried over: give the source an `oauth` of its own"
     if not source.base_url and kinds.KINDS[source.kind].base_url is None:
         return f"no base URL is known of this {source.provider} key: set it"
     if not usable(source.base_url):

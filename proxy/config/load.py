@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from proxy.config import checks, explain, migrations, older, yaml_map
+from proxy.config import checks, explain, migrations, oauth, older, yaml_map
 from proxy.config.addresses import Address, address
 from proxy.config.fault import Fault as Fault
 from proxy.config.fault import Finding, Loc, Wrong, dotted, in_order
@@ -28,7 +28,7 @@ _LONG = 20
 
 
 def read(path: Path, env: Mapping[str, str]) -> Config | tuple[Fault, ...]:
-    """Load a file. Reads it, and whatever its `${file:…}` and `ca_file` name."""
+    """Load a file. Reads it, and whatever its `${file:…}`, `ca_file` and `token_file` name."""
     found = read_text(path)
     return (found,) if isinstance(found, Fault) else parse(found, str(path), env, path.parent)
 
@@ -104,7 +104,7 @@ class _Loading:
                 self._without |= gone
                 first = False
                 continue
-            self._conclude([*checks.find(config), *checks.certificates(config)])
+            self._conclude([*checks.find(config), *checks.certificates(config), *oauth.read_logins(config.accounts)])
             return config
 
     def _note(self, error: Any, *, report: bool) -> Loc:
@@ -202,6 +202,13 @@ def notices(config: Config) -> tuple[str, ...]:
     token = config.admin.token
     if token is not None and not config.admin.listen.loopback and len(token.get_secret_value()) < _LONG:
         said.append(f"admin.token has fewer than {_LONG} characters, and the network can guess at it")
+    if config.shared_store is None:
+        for name, account in config.accounts.items():
+            if account.refresh_token is not None:
+                said.append(
+                    f"the account of source {name} is kept in memory alone: if its refresh token is good for one use, "
+                    "a restart needs a new one; a token_file would keep it"
+                )
     if not config.assistants:
         said.append("no assistants are configured: every request will be refused")
     for name, assistant in config.assistants.items():

@@ -12,14 +12,12 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     PrivateAttr,
@@ -58,6 +56,8 @@ from proxy.config.fields import (
 )
 from proxy.config.headers import forwarded_name
 from proxy.config.migrations import Change
+from proxy.config.oauth import OAuth
+from proxy.config.part import Part
 from proxy.config.quantities import within
 from proxy.config.words import SharedStore
 from proxy.providers.dialect import Dialect
@@ -65,26 +65,7 @@ from proxy.providers.kinds import KINDS
 from proxy.providers.networks import is_private_host
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True, use_attribute_docstrings=True
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_the_default(cls, data: Any) -> Any:
-        if not isinstance(data, Mapping):
-            return data
-        # Where nothing is a value of its own, as for a cleared primary, an explicit null is kept: an operator said so.
-        filled = {
-            name
-            for name, each in cls.model_fields.items()
-            if not each.is_required() and type(None) not in get_args(each.annotation)
-        }
-        return {key: value for key, value in data.items() if value is not None or key not in filled}
-
-
-class Params(_Part):
+class Params(Part):
     """What a tier changes in a request's top-level fields."""
 
     drop: tuple[RequestField, ...] = ()
@@ -95,7 +76,7 @@ class Params(_Part):
     """Upper bounds for numbers that the caller sent."""
 
 
-class Binding(_Part):
+class Binding(Part):
     """A source and a model, and what is declared of them."""
 
     source: Name
@@ -115,7 +96,7 @@ class Binding(_Part):
         return terms.Binding(self.source, kind, self.model, params, self.context, supports)
 
 
-class Chain(_Part):
+class Chain(Part):
     """A primary tier and its fallbacks, in the order in which they are tried."""
 
     primary: Binding | None = None
@@ -123,7 +104,7 @@ class Chain(_Part):
     fallbacks: tuple[Binding, ...] = ()
 
 
-class Timeouts(_Part):
+class Timeouts(Part):
     """Limits of time, in seconds."""
 
     connect: Duration = 5.0
@@ -141,7 +122,7 @@ class Timeouts(_Part):
     """Caps one attempt at a JSON answer."""
 
 
-class Breaker(_Part):
+class Breaker(Part):
     """When a tier counts as dead; what is left out comes from the level above."""
 
     failure_threshold: Annotated[Whole, AfterValidator(within(1, 50, "1 to 50"))] | None = None
@@ -185,7 +166,7 @@ def merge(*layers: Breaker | None) -> Thresholds:
     return Thresholds(**merged, own=any(isinstance(layer, OwnBreaker) for layer in layers))
 
 
-class FaultRule(_Part):
+class FaultRule(Part):
     """What an error answer of this source means. Every matcher that is given has to match."""
 
     status: Annotated[Whole, AfterValidator(within(200, 599, "200 to 599"))] | None = None
@@ -204,7 +185,7 @@ class FaultRule(_Part):
         return self
 
 
-class Source(_Part):
+class Source(Part):
     """Where models are served. Shared by assistants."""
 
     kind: Annotated[source_kinds.Name, BeforeValidator(words.kind)]
@@ -216,6 +197,8 @@ class Source(_Part):
     """Of kind azure-openai: its deployments are then named in the path."""
     api_key: Secret | None = None
     """Sent as a bearer token; as `x-api-key` to kind anthropic, as `api-key` to kind azure-openai."""
+    oauth: OAuth | None = None
+    """An account, whose access token is sent as a bearer token in place of `api_key`."""
     headers: Frozen[HeaderName, Secret] = Field(default_factory=dict)
     """Sent with every request; their values are kept secret."""
     forward_headers: tuple[Annotated[str, AfterValidator(forwarded_name)], ...] = ()
@@ -254,8 +237,15 @@ class Source(_Part):
 
     @property
     def credential_header(self) -> str:
-        """The header that carries `api_key`."""
-        return KINDS[self.kind].credential
+        """The header that carries `api_key`, or the token of `oauth`."""
+        return KINDS[self.kind].credential if self.oauth is None else "Authorization"
+
+    @property
+    def credential(self) -> str:
+        """Names what the operator gave, and is a secret; empty without a credential."""
+        if self.oauth is not None:
+            return self.oauth.login
+        return self.api_key.get_secret_value() if self.api_key else ""
 
     @property
     def host(self) -> str:
@@ -277,7 +267,7 @@ class Assistant(Chain):
     breaker: OwnBreaker | None = None
 
 
-class Client(_Part):
+class Client(Part):
     """Somebody who may call."""
 
     id: Name
@@ -287,14 +277,14 @@ class Client(_Part):
     """Those it may use; leave it out for all."""
 
 
-class Admin(_Part):
+class Admin(Part):
     """The operators' listener."""
 
     listen: Listen = Field(default=Address("127.0.0.1", 8081), json_schema_extra={"default": "127.0.0.1:8081"})
     token: Secret | None = None
 
 
-class Identity(_Part):
+class Identity(Part):
     """How an assistant names itself."""
 
     header: HeaderName = "X-Assistant-Id"
@@ -302,7 +292,7 @@ class Identity(_Part):
     """The assistant of a request that names none."""
 
 
-class Limits(_Part):
+class Limits(Part):
     """What one replica takes on."""
 
     body: Size = 32 * 2**20
@@ -319,7 +309,7 @@ class Limits(_Part):
     """How long a stop waits for what is in flight."""
 
 
-class Decisions(_Part):
+class Decisions(Part):
     """How long decision records are kept."""
 
     keep: Annotated[Whole, AfterValidator(within(0, 1_000_000, "0 to 1000000"))] = 20_000
@@ -340,7 +330,7 @@ Clients = Annotated[
 Store = Annotated[SecretStr, BeforeValidator(words.store), WithJsonSchema({"type": "string", "minLength": 1})]
 
 
-class Config(_Part):
+class Config(Part):
     """One configuration of Homeport."""
 
     version: Annotated[Literal[1], BeforeValidator(words.version)]
@@ -379,6 +369,11 @@ class Config(_Part):
         config = self.model_copy()
         config._migrated = changes
         return config
+
+    @property
+    def accounts(self) -> Mapping[str, OAuth]:
+        """By the sources that use them."""
+        return {name: each.oauth for name, each in self.sources.items() if each.oauth is not None}
 
     @property
     def shared_store(self) -> SharedStore | None:

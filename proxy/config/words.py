@@ -26,7 +26,7 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
 VERSION = 1
 """Of the configuration's form. A file of an older one is migrated, a newer one is refused."""
 KINDS = tuple(kinds.KINDS)
-_LATER_KINDS = frozenset({"claude-account", "chatgpt-account"})
+_LATER_KINDS = frozenset({"chatgpt-account"})
 _ABILITIES = ("tools", "images", "json_schema")
 _HOMEPORTS = {
     "model": "the model is the binding's: write it as `model` beside `params`",
@@ -170,6 +170,20 @@ def flag(value: object) -> object:
 
 def clients_open(value: object) -> object:
     return _one_of(value, ("open",), "a list of clients or the word for anybody")
+
+
+def plain(value: str) -> str:
+    if not 0 < len(value) <= 1024 or not value.isascii() or not value.isprintable() or value != value.strip():
+        raise Wrong("expected plain text on one line", "write it as the account's vendor gives it")
+    return value
+
+
+def grant(value: object) -> object:
+    return _one_of(value, ("refresh_token", "client_credentials"), "what is spent for a token")
+
+
+def encoding(value: object) -> object:
+    return _one_of(value, ("form", "json"), "an encoding")
 
 
 def cause(value: object) -> object:

@@ -99,7 +99,7 @@ def _starts(*wordings: str) -> re.Pattern[str]:
     return re.compile(rf"\A(?:{'|'.join(wordings)})")
 
 
-_ANTHROPIC, _AZURE = ("anthropic",), ("azure-openai",)
+_ANTHROPIC, _AZURE = ("anthropic", "claude-account"), ("azure-openai",)
 _5XX = range(500, 600)
 # Too large for a gateway is still a fact about the request; any other page with a 4xx says nothing about it.
 _PAGE_4XX = frozenset(range(400, 500)) - {413, 414, 431}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from proxy.providers.anthropic.messages import Messages
+from proxy.providers.anthropic.messages import AccountMessages, Messages
 from proxy.providers.dialect import Dialect
 from proxy.providers.passthrough import Azure, PassThrough
 
@@ -29,12 +29,14 @@ class Kind:
     """The key stands in it as a bearer token; otherwise alone."""
     versioned: bool = False
     """A source may name an `api_version`."""
+    account: bool = False
+    """It is an account's: without a credential there is nobody to serve."""
     own_paths: tuple[str, ...] = ()
     """Ends of a base URL that the dialect adds by itself, longest first."""
 
 
 _OPENAI = PassThrough()
-_ANTHROPIC = Messages()
+_ANTHROPIC, _CLAUDE_ACCOUNT = Messages(), AccountMessages()
 
 KINDS: Mapping[str, Kind] = {
     "openai": Kind(lambda _: _OPENAI, "https://api.openai.com/v1"),
@@ -48,4 +50,5 @@ KINDS: Mapping[str, Kind] = {
         own_paths=("/openai/v1", "/openai"),
     ),
     "anthropic": Kind(lambda _: _ANTHROPIC, "https://api.anthropic.com/v1", credential="x-api-key", bearer=False),
+    "claude-account": Kind(lambda _: _CLAUDE_ACCOUNT, "https://api.anthropic.com/v1", account=True),
 }

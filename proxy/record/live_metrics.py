@@ -49,6 +49,8 @@ class Now:
     """Of each source."""
     remaining: Callable[[], Mapping[tuple[str, str, str], float]]
     """By source, model and kind: how many more requests or tokens an upstream takes, as it said last."""
+    expiries: Callable[[], Mapping[str, float]]
+    """When each account's access token runs out, in Unix seconds."""
     lately: Lately
     journal: Callable[[], JournalStatus]
     configuration: Callable[[], Configuration]
@@ -77,6 +79,9 @@ class Live:
             "homeport_upstream_ratelimit_remaining", "Left of its window, as the upstream said last", a, t, "kind"
         )
         self._lines = _gauge("homeport_upstream_connections", "Connections to a source", s, "state")
+        self._expiry = _gauge(
+            "homeport_credential_expiry_timestamp_seconds", "Unix time an account's access token ends", "credential"
+        )
         self._used = _gauge(
             "homeport_tier_last_used_timestamp_seconds", "Unix time of the last attempt, 0 = never", a, t
         )
@@ -114,6 +119,9 @@ class Live:
         for source, each in now.connections().items():
             for state, value in (("in_use", each.in_use), ("idle", each.idle), ("waiting", each.waiting)):
                 yield f"{self._lines.start(source, state)}{number(value)}\n"
+        yield self._expiry.head
+        for source, expires in now.expiries().items():
+            yield f"{self._expiry.start(source)}{number(expires)}\n"
 
     def _windows(self, tiers: list[tuple[str, str, Tier]]) -> Iterator[str]:
         remaining = self._now.remaining()

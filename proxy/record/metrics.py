@@ -12,7 +12,7 @@ import platform
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Protocol, TypeVar
 
@@ -27,6 +27,7 @@ from proxy.record.series import Spreads, Values
 from proxy.routing.bindings import Bindings, Target, targets
 from proxy.routing.decision import Decision, Skipped, Step, word
 from proxy.terms import CHAT
+from proxy.upstream.oauth.account import RESULTS
 
 _LONG = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
 _SHORT = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
@@ -119,6 +120,9 @@ class Metrics:
         self._no_usage = counter("homeport_usage_missing_total", "Tiers' whole answers that said no usage", a, t)
         self._limited = counter("homeport_rate_limited_total", "Requests over this replica's own limits", "scope", a)
         self._not_let_in = counter("homeport_auth_failures_total", "Callers that were not let in", "reason")
+        self._refreshes = counter(
+            "homeport_credential_refreshes_total", "Refreshes of accounts' tokens", "credential", "result"
+        )
         self._lag = histogram("homeport_event_loop_lag_seconds", "How late the event loop is", _SHORT)
         self._build(proxy.__version__, "", platform.python_version()).set(1)
         self._lag()
@@ -182,6 +186,16 @@ class Metrics:
         self._operations(operation).observe(seconds)
         if error is not None:
             self._errors(operation, error).inc()
+
+    def accounts(self, credentials: Iterable[str]) -> None:
+        """These sources have accounts, of which every result is counted from the start."""
+        for credential in credentials:
+            for result in RESULTS:
+                self._refreshes(credential, result)
+
+    def refreshed(self, credential: str, result: str) -> None:
+        """A source's account got a token, or not."""
+        self._refreshes(credential, result).inc()
 
     def lagged(self, seconds: float) -> None:
         """The event loop came to something so much later than it was due."""

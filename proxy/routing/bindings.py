@@ -1,7 +1,8 @@
 """The assistant → chain table of one configuration: immutable, and swapped whole.
 
 1. Whose health it is lies in the target's name: kind, base URL, model, endpoint, credential, and the assistant only
-   where it asked for breakers of its own. Rebinding a tier or rotating a key makes another target, with fresh state.
+   where it asked for breakers of its own. Rebinding a tier or rotating a key makes another target, with fresh state;
+   an account whose token is refreshed stays the same.
 2. A credential appears in a target's name only as the keyed digest that `identify` makes of it.
 """
 
@@ -140,7 +141,7 @@ def _tier(
     identify: Callable[[str], str],
 ) -> Tier:
     source = config.sources[bound.source]
-    secret = source.api_key.get_secret_value() if source.api_key else ""
+    secret = source.credential
     credential = f"{source.kind}|{source.base_url}|{identify(secret)}" if secret else None
     values = config.policy(assistant, bound.source)
     policy = Policy(

@@ -57,6 +57,22 @@ _PROBES: Mapping[str, str] = {
     "early": "ahead of its time, since no other tier could be",
     "trickle": "as the one request that may ask whether its rest is over",
 }
+_REMEDIES: Mapping[str, str] = {
+    "oauth_invalid_grant": "log its account in anew and give its source the new token",
+    "oauth_no_refresh_token": "give its account a refresh token",
+    "oauth_invalid_client": "correct the account's `client_id` and `client_secret`",
+    "oauth_unauthorized_client": "let the account's client use this `grant`, at its vendor",
+    "oauth_invalid_scope": "correct the account's `scope`",
+}
+
+
+def remedy(reason: str) -> str:
+    """What mends a permanent fault of this reason, as far as that can be known."""
+    if reason.startswith("oauth_"):
+        return _REMEDIES.get(reason, "log its account in anew, or correct what its `oauth` says")
+    return "mend what it met"
+
+
 UNFIT: Mapping[str, str] = {
     "too_small_context": "its declared context window is no larger than one that was too small already",
     "deadline": "too little of the request's time was left",
@@ -142,6 +158,8 @@ def _denied(seen: View, unix: Callable[[float], float], tense: _Tense) -> str:
             said = f"its upstream {tense.had} asked for a rest{why}{since}{until}{_by(seen)}"
         case Word.DISABLED:
             said = f"it {tense.is_} disabled{since}{why}{_by(seen)}; it stays so until an operator mends and resets it"
+            if seen.reason.startswith("oauth_"):
+                said += f": {remedy(seen.reason)}, then reset it"
         case Word.ISOLATED:
             said = f"an operator {tense.had} isolated it{since}{until or ', until it is released'}"
         case Word.CLOSED:

@@ -13,17 +13,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import orjson
 
-from proxy.providers import fault_table, faults, lenient
-from proxy.providers.dialect import Dialect, Uncarried
+from proxy.providers import faults, lenient
+from proxy.providers.dialect import Call, Uncarried
 from proxy.providers.hops import hop_by_hop
-from proxy.providers.passthrough import PassThrough
 from proxy.terms import (
     Accepted,
     Binding,
@@ -41,7 +38,8 @@ from proxy.terms import (
     Stream,
     StreamEvent,
 )
-from proxy.upstream.client import Connecting, Connections, Door, RetryBudget
+from proxy.upstream.client import Door
+from proxy.upstream.source import Source
 
 HOLD_BYTES = 1024 * 1024
 """Bytes of an uncommitted answer that are held back; more commits it."""
@@ -49,113 +47,12 @@ REWRITTEN_BYTES = 16 * 1024 * 1024
 """Bytes of a JSON answer that is made anew; a longer one is no use."""
 _ERROR_READ = 10.0
 """Seconds for the body of an error answer; what has come by then is what it said."""
-_PIECE = 12
-"""Characters of a secret that are one themselves. A shorter one may be a word that says nothing, like a version."""
-_NAME = 128
-"""Characters of an upstream's name for something."""
 _UPSTREAM_IDS = frozenset({"x-request-id", "request-id", "apim-request-id"})
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where a source's requests go and what they carry, as config resolved it."""
+class Attempt:
+    """One attempt. Made to be run once."""
 
-    base_url: str
-    headers: Headers
-    """Sent with every request; holds the credential, so it is never shown."""
-    forward_headers: frozenset[str]
-    """Further headers of the caller's to pass on, lower case."""
-    connecting: Connecting
-    overrides: tuple[fault_table.Row, ...] = ()
-    dialect: Dialect = field(default_factory=PassThrough)
-
-    def __repr__(self) -> str:
-        return f"Source({self.base_url})"
-
-    def named(self, said: str) -> str | None:
-        """What it calls something, as far as that may be told: nothing where it repeats a secret that it was sent."""
-        for secret in self._secrets():
-            if said == secret or any(secret[at : at + _PIECE] in said for at in range(len(secret) - _PIECE + 1)):
-                return None
-        return said[:_NAME]
-
-    def _secrets(self) -> Iterator[str]:
-        for _, value in self.headers:
-            yield value.removeprefix("Bearer ")
-        # A forward proxy's own answer looks like the source's.
-        between = urlsplit(self.connecting.proxy or "")
-        for part in (between.username, between.password):
-            if part:
-                yield from {part, unquote(part)}
-
-
-class Upstreams:
-    """Every source's door, for as long as one configuration is served."""
-
-    def __init__(
-        self, sources: Mapping[str, Source], former: Upstreams | None = None, unix: Callable[[], float] = time.time
-    ) -> None:
-        """A source that goes where it went in `former` keeps its connections."""
-        self._unix = unix
-        self._budget: RetryBudget = RetryBudget() if former is None else former._budget
-        known: Mapping[str, tuple[Source, Door]] = {} if former is None else former._sources
-        self.remaining: dict[tuple[str, str, str], float] = {} if former is None else former.remaining
-        """By source, model and `requests` or `tokens`: how many more a window has, as the upstream said last."""
-        self._sources: dict[str, tuple[Source, Door]] = {
-            name: (source, self._door(source, known.get(name))) for name, source in sources.items()
-        }
-
-    def _door(self, source: Source, known: tuple[Source, Door] | None) -> Door:
-        if known is not None and (known[0].base_url, known[0].connecting) == (source.base_url, source.connecting):
-            return known[1].shared()
-        return Door(source.connecting, self._budget)
-
-    async def send(self, question: Question, binding: Binding, limits: Limits, progress: Progress) -> Outcome:
-        """Ask one tier. Ends as Accepted, Rejected or Failed; the caller owns an Accepted reply and must close it."""
-        source, door = self._sources[binding.source]
-        attempt = _Attempt(question, binding, limits, progress, source, self._unix)
-        outcome = await attempt.run(door)
-        for kind, left in _remaining(outcome):
-            self.remaining[binding.source, binding.model, kind] = left
-        return outcome
-
-    def connections(self) -> dict[str, Connections]:
-        """Those of each source, now. May be asked from another thread."""
-        return {name: door.connections() for name, (_, door) in self._sources.items()}
-
-    def at(self, name: str) -> tuple[Source, Door]:
-        """A source and its door; it must exist."""
-        return self._sources[name]
-
-    async def close(self) -> None:
-        """Drop every connection that no later configuration has taken over."""
-        for _, door in self._sources.values():
-            await door.close()
-
-
-_REMAINING = {
-    "x-ratelimit-remaining-requests": "requests",
-    "x-ratelimit-remaining-tokens": "tokens",
-    "anthropic-ratelimit-requests-remaining": "requests",
-    "anthropic-ratelimit-tokens-remaining": "tokens",
-}
-_SHORTEST = min(map(len, _REMAINING))
-
-
-def _remaining(outcome: Outcome) -> Iterator[tuple[str, float]]:
-    match outcome:
-        case Accepted():
-            headers = outcome.reply.headers
-        case Rejected():
-            headers = outcome.headers
-        case _:
-            return
-    for name, value in headers:
-        if len(name) >= _SHORTEST and (kind := _REMAINING.get(name.lower())) and value.isascii() and value.isdigit():
-            yield kind, float(value[:15])
-
-
-class _Attempt:
     def __init__(
         self,
         question: Question,
@@ -174,6 +71,7 @@ class _Attempt:
         self._reply: Reply | None = None
 
     async def run(self, door: Door) -> Outcome:
+        """Ask. Ends as Accepted, Rejected or Failed; the caller owns an Accepted reply and must close it."""
         outcome: Outcome | None = None
         try:
             async with asyncio.timeout(None) as self._timer:
@@ -193,13 +91,7 @@ class _Attempt:
         if isinstance(call, Uncarried):
             return _uncarried(call)
         self._dropped = call.dropped
-        answer = await door.post(
-            source.base_url + call.path,
-            _headers_up(question, source),
-            call.body,
-            self._progress,
-            self._limits.connect,
-        )
+        answer = await self._authorised(door, call)
         if isinstance(answer, Diagnosis):
             return Failed(answer)
         self._reply = answer
@@ -215,6 +107,28 @@ class _Attempt:
         if kind == "application/json":
             return await self._json_for_stream(answer)
         return await self._stream(answer)
+
+    async def _authorised(self, door: Door, call: Call) -> Reply | Diagnosis:
+        """The answer; of an account, that to a second try with a new token where the first was not taken."""
+        account, limit = self._source.account, self._limits.connect
+        if account is None:
+            return await self._post(door, call)
+        bearer = await account.bearer(limit)
+        answer = bearer if isinstance(bearer, Diagnosis) else await self._post(door, call, bearer)
+        if isinstance(answer, Diagnosis) or answer.status != 401 or not account.renewable(str(bearer)):
+            return answer
+        answer.close()
+        bearer = await account.renewed(str(bearer), limit)
+        if isinstance(bearer, Diagnosis):
+            return bearer
+        self._progress.retried, self._progress.first_byte, self._progress.status = True, None, None
+        return await self._post(door, call, bearer)
+
+    async def _post(self, door: Door, call: Call, bearer: str = "") -> Reply | Diagnosis:
+        source = self._source
+        credential = (("Authorization", f"Bearer {bearer}"),) if bearer else ()
+        headers = (*_headers_up(self._question, source), *credential)
+        return await door.post(source.base_url + call.path, headers, call.body, self._progress, self._limits.connect)
 
     # -- limits of time
 

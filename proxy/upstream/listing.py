@@ -1,7 +1,8 @@
 """A source's free listing of models, asked for an operator: the one thing that is sent without a caller.
 
 1. One GET of `{base_url}/models`, or what its kind has in place of that, with the source's own headers, forward proxy
-   and certificates; nothing is followed, nothing is tried twice, and no model is asked.
+   and certificates; nothing is followed, nothing is tried twice, and no model is asked. An account whose token has run
+   out gets a new one first.
 2. It ends within LIMIT seconds and reads at most MOST bytes.
 3. No breaker, record or metric hears of it, and it takes no connection from the requests.
 """
@@ -15,8 +16,8 @@ from collections.abc import Callable
 from proxy.providers import faults
 from proxy.providers.listing import Listed, models
 from proxy.terms import Cause, Diagnosis, Reply
-from proxy.upstream.attempt import Source
 from proxy.upstream.client import Door
+from proxy.upstream.source import Source
 
 LIMIT = 5.0
 MOST = 1024 * 1024
@@ -38,6 +39,11 @@ class Listings:
 
     async def _ask(self, source: Source, door: Door, kind: str) -> Listed | Diagnosis:
         headers = (*source.headers, ("Accept", "application/json"), ("Accept-Encoding", "identity"))
+        if source.account is not None:
+            bearer = await source.account.bearer(LIMIT)
+            if isinstance(bearer, Diagnosis):
+                return bearer
+            headers = (*headers, ("Authorization", f"Bearer {bearer}"))
         answer = await door.look(source.base_url + source.dialect.listing, headers, LIMIT)
         if isinstance(answer, Diagnosis):
             return answer

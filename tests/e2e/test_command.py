@@ -227,7 +227,7 @@ async def test_a_chain_comes_from_cligate_and_is_served(tmp_path: Path, first: S
     assert again.err == "homeport.yaml exists already and was left as it is; name another file: -o OTHER.yaml\n"
     assert "canary" not in shown.out + shown.err
     assert all(line.startswith("note: ") for line in shown.err.splitlines())
-    for said in ("failureThreshold is out of", "kind claude-account are not served", "set OPENAI_API_KEY to CliGate's"):
+    for said in ("failureThreshold is out of", "login is not carried over", "set OPENAI_API_KEY to CliGate's"):
         assert said in shown.err
     unset = await _run("check", cwd=tmp_path)
     assert (unset.code, unset.out) == (2, "")

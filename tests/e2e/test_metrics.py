@@ -28,6 +28,8 @@ _A, _AT, _SM = {"assistant"}, {"assistant", "tier"}, {"source", "model"}
 _LABELS = {
     "homeport_decisions_dropped_total": {"reason"},
     "homeport_decisions_pending": set(),
+    "homeport_credential_expiry_timestamp_seconds": {"credential"},
+    "homeport_credential_refreshes_total": {"credential", "result"},
     "homeport_config_revision_info": {"revision", "file"},
     "homeport_config_differences": set(),
     "homeport_config_reloads_total": {"result"},

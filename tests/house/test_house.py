@@ -23,12 +23,14 @@ from proxy.breaker.redis_scripts import ACL
 from proxy.breaker.redis_store import WORDS
 from proxy.breaker.state import Moved, View, Word
 from proxy.config import load, schema, yaml_map
+from proxy.config.oauth import OAuth
 from proxy.record.metrics import Metrics
 from proxy.routing.bindings import Bindings, bind
 from proxy.routing.decision import Attempted, Decision, Skipped
 from proxy.routing.verdict import ATTEMPT_LABELS
 from proxy.terms import ENDPOINTS, Cause, Usage
 from proxy.upstream.client import Connections
+from proxy.upstream.oauth.account import RESULTS
 from tests.unit.record.decisions import decision
 from tests.unit.record.now import now
 
@@ -114,6 +116,7 @@ _SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
     "`identity`": (schema.Identity,),
     "`clients[]`": (schema.Client,),
     "`sources.<name>`": (schema.Source,),
+    "`sources.<name>.oauth`": (OAuth,),
     "`sources.<name>.faults[]`": (schema.FaultRule,),
     "`assistants.<id>`": (schema.Assistant, schema.Chain),
     "Binding": (schema.Binding,),
@@ -175,6 +178,7 @@ def _default(part: type[BaseModel], name: str, written: str) -> tuple[object, ob
         schema.Binding: {"source": "s", "model": "m"},
         schema.Client: {"id": "c", "key_sha256": "0" * 64},
         schema.FaultRule: {"status": 500, "cause": Cause.SERVER},
+        OAuth: {"token_url": "https://login.test/token", "client_id": "c", "token_file": "f"},
     }
     rest = needed.get(part, {})
     read = part.model_validate({**rest, name: _value(written)})
@@ -234,10 +238,14 @@ def _exported() -> dict[str, tuple[str, set[str]]]:
     connections = {"s": Connections(in_use=1, idle=2, waiting=3)}
     facts = {"serving": {"bot": 1}, "trying": lambda: {("bot", "primary"): 1}, "connections": lambda: connections}
     left = {("s", "m", "requests"): 9.0}
-    metrics = Metrics(now(bindings, look=_look, link=lambda: link, remaining=lambda: left, **facts))
+    metrics = Metrics(
+        now(bindings, look=_look, link=lambda: link, remaining=lambda: left, expiries=lambda: {"s": 1.0}, **facts)
+    )
     metrics.store_operation("sync", 0.1, "timeout")
     metrics.propagated(0.1)
     metrics.lagged(0.1)
+    metrics.accounts(["s"])
+    metrics.refreshed("s", "refreshed")
     for each in _decisions():
         metrics.ended(each)
     target = next(iter(bindings.routes["bot"].own.tiers[0].guards.values())).target
@@ -277,6 +285,7 @@ def test_the_closed_lists_of_labels_are_closed() -> None:
     assert sorted(lists["attempt `outcome`"]) == sorted(ATTEMPT_LABELS)
     assert lists["`state`, `from_state`, `to_state`"] == [word.value for word in Word]
     assert set(lists["store `error`"]) == WORDS
+    assert lists["refresh `result`"] == list(RESULTS)
     assert lists["`endpoint`"] == [*(endpoint.name for endpoint in ENDPOINTS), "other"]
 
 

@@ -29,7 +29,7 @@ from proxy.providers.kinds import KINDS
 from proxy.providers.listing import Listed
 from proxy.providers.networks import is_private_host
 from proxy.routing.bindings import Bindings
-from proxy.routing.story import clock
+from proxy.routing.story import clock, remedy
 from proxy.terms import CHAT, ENDPOINTS, Diagnosis, Endpoint
 
 _Short = Annotated[str, Field(max_length=256)]
@@ -70,6 +70,8 @@ class BindingTest:
     """Asks the listing of a source, by its name and its kind."""
     unix: Callable[[float], float]
     """From the breakers' clock."""
+    expiry: Callable[[str], float | None] = lambda _: None
+    """When the access token of a source's account runs out, a Unix time, where that is known."""
 
     async def test(self, _: web.BaseRequest, asked: BindingOrder) -> web.StreamResponse:
         """Answer the call."""
@@ -95,7 +97,7 @@ class BindingTest:
         found = [
             ok(What.SOURCE, f"`{asked.source}` is configured: {source.kind} at {source.base_url}."),
             self._enabled(asked, guarded),
-            _credential(asked.source, source),
+            _credential(asked.source, source, self.expiry(asked.source)),
             self._model(asked, reached),
             *_url(asked, source, placed),
             ok(What.HEADERS, f"It adds {words.listed(_added(source))}." if _added(source) else "It adds no headers."),
@@ -175,7 +177,9 @@ class BindingTest:
             until = "" if seen.until is None else f", to be tried from {clock(self.unix(seen.until))} UTC"
             said = f"{words.listed(_tiers(alike))} for {endpoints}: {seen.word.value}{why}{since}{until}."
             if seen.word is Word.DISABLED:
-                yield error(What.BREAKER, said, "mend what it met, then reset it; it does not come home by itself")
+                yield error(
+                    What.BREAKER, said, f"{remedy(seen.reason)}, then reset it; it does not come home by itself"
+                )
             elif seen.word is Word.ISOLATED:
                 yield warning(What.BREAKER, said, "release it")
             else:
@@ -211,13 +215,16 @@ def _resolves(source: schema.Source, model: str, placed: Placed | None) -> dict[
         "kind": source.kind,
         "url": source.base_url + _path(source, model, placed),
         "headers": _added(source),
-        "credential": "set" if source.api_key else "none",
+        "credential": "set" if source.credential else "none",
         "proxy": source.proxy is not None,
         "tier": placed.tier if placed else None,
     }
 
 
-def _credential(name: str, source: schema.Source) -> Finding:
+def _credential(name: str, source: schema.Source, expires: float | None) -> Finding:
+    if source.oauth is not None:
+        ends = "" if expires is None else f" The one that is there ends at {clock(expires)} UTC."
+        return ok(What.CREDENTIAL, f"An account is configured; its access token is sent as a bearer token.{ends}")
     if source.api_key is not None:
         kind = KINDS[source.kind]
         how = "as a bearer token" if kind.bearer else f"in `{kind.credential}`"
@@ -250,7 +257,7 @@ def _path(source: schema.Source, model: str, placed: Placed | None) -> str:
 
 def _added(source: schema.Source) -> list[str]:
     usual = [name for name, _ in source.speaks.headers]
-    return list(dict.fromkeys([*usual, *([source.credential_header] if source.api_key else []), *source.headers]))
+    return list(dict.fromkeys([*usual, *([source.credential_header] if source.credential else []), *source.headers]))
 
 
 def _tiers(guarded: list[_Guarded]) -> list[str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from proxy.admin.trial.findings import Finding, What, error, ok, warning
 from proxy.breaker.state import View
 from proxy.providers.listing import Listed
+from proxy.routing.story import remedy
 from proxy.terms import Cause, Diagnosis
 
 _NO_ANSWER: Mapping[str, tuple[str, str]] = {
@@ -26,6 +27,10 @@ _NO_ANSWER: Mapping[str, tuple[str, str]] = {
     "connect_error": ("nothing accepts connections there", "start it, or correct host and port in `base_url`"),
     "connect": ("no connection came about within 5 s", "check firewalls and routes to its host"),
     "total": ("it gave no whole answer within 5 s", "see what its host is busy with"),
+    "oauth_unreachable": (
+        "its account got no access token",
+        "see the log's `credential` lines: what its `token_url` does",
+    ),
     "no_resources": ("this replica is out of file descriptors or ports", "raise this machine's limits"),
 }
 _OTHERWISE = ("the connection broke", "see what answers at its host and port, and whether it is HTTP")
@@ -61,8 +66,10 @@ class Reached:
         """Whether it was reached, and what it lists."""
         answer = self.answer
         if isinstance(answer, Diagnosis):
-            said, remedy = _NO_ANSWER.get(answer.detail, _OTHERWISE)
-            yield error(What.REACH, f"It was not reached: {said} ({answer.detail}).", remedy)
+            said, mend = _NO_ANSWER.get(answer.detail, _OTHERWISE)
+            if answer.cause is Cause.KEY_INVALID:
+                said, mend = "its account is refused a token", remedy(answer.detail)
+            yield error(What.REACH, f"It was not reached: {said} ({answer.detail}).", mend)
         elif answer.diagnosis is None:
             yield ok(
                 What.REACH, "It answered its listing of models with 200. Some sources list without a look at a key."

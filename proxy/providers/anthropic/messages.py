@@ -1,4 +1,4 @@
-"""The kind `anthropic`: chat completions carried into the Messages API and back.
+"""The kinds `anthropic` and `claude-account`: chat completions carried into the Messages API and back.
 
 1. Only chat completions are: the other endpoints have no counterpart there.
 2. Whoever calls sees OpenAI's API and nothing else: answers, chunks, errors and their words.
@@ -84,3 +84,9 @@ class Messages:
             "code": _CODES.get(diagnosis.cause),
         }
         return dumps({"error": error})
+
+
+class AccountMessages(Messages):
+    """The same API for an account's access token."""
+
+    headers: Headers = (*Messages.headers, ("anthropic-beta", "oauth-2025-04-20"))

@@ -245,7 +245,7 @@ def test_every_provider_is_served_or_said_not_to_be(provider: str, kind: str) ->
 
 @pytest.mark.parametrize("kind", ["claude-account", "chatgpt-account"])
 def test_accounts_are_named_for_their_owner(kind: str) -> None:
-    """An account is not served by this version; the comment says whose it is, and no variable is asked for."""
+    """An account's login stays in CliGate; the comment says whose it is, and no variable is asked for."""
     imported = _chain(boundModelSource={"type": kind, "id": "me@example.com", "model": "m"})
     text = cligate_file.text(imported)
     assert f"  # CliGate's {kind} me@example.com.\n#  {kind}: {{kind: {kind}}}\n" in text
@@ -405,7 +405,7 @@ assistants:
     primary: {source: openai, model: gpt-5.4}
     fallbacks:
       # CliGate named no model and took claude-sonnet-4-6.
-      # sources of kind claude-account are not served by this version of Homeport.
+      # a claude-account's login is not carried over: give the source an `oauth` of its own.
 #      - {source: claude-account, model: claude-sonnet-4-6}
       # no model is named, and which one CliGate takes depends on its mappings: name one.
 #      - {source: deepseek, model: …}
@@ -431,7 +431,7 @@ def test_the_whole_of_it(tmp_path: Path) -> None:
     assert cligate_file.notes(imported) == [
         "fallback-1: CliGate named no model and took claude-sonnet-4-6",
         "fallback-1 is not in the configuration: "
-        "sources of kind claude-account are not served by this version of Homeport",
+        "a claude-account's login is not carried over: give the source an `oauth` of its own",
         "fallback-2 is not in the configuration: "
         "no model is named, and which one CliGate takes depends on its mappings: name one",
         "set OPENAI_API_KEY to CliGate's key key_a",

@@ -21,6 +21,7 @@ def now(bindings: Bindings, **facts: Any) -> Now:
         "trying": dict,
         "connections": dict,
         "remaining": dict,
+        "expiries": dict,
         "lately": Lately(),
         "journal": lambda: JournalStatus("redis", 9, 9.0, 1, 1, {}, True, ""),
         "configuration": lambda: Configuration("1", "2", 0),

@@ -1,0 +1,1 @@
+"""Accounts: sources whose credential is a token that has to be got, kept and refreshed."""

@@ -1,0 +1,60 @@
+"""Where a source's requests go and what they carry, as config resolved it.
+
+1. It holds the credential, so it is never shown. What an upstream calls something is told only where that repeats no
+   secret that it was sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from urllib.parse import unquote, urlsplit
+
+from proxy.providers import fault_table
+from proxy.providers.dialect import Dialect
+from proxy.providers.passthrough import PassThrough
+from proxy.terms import Headers
+from proxy.upstream.client import Connecting
+from proxy.upstream.oauth.account import Account
+
+_PIECE = 12
+"""Characters of a secret that are one themselves. A shorter one may be a word that says nothing, like a version."""
+_NAME = 128
+"""Characters of an upstream's name for something."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One source."""
+
+    base_url: str
+    headers: Headers
+    """Sent with every request; holds the credential, so it is never shown."""
+    forward_headers: frozenset[str]
+    """Further headers of the caller's to pass on, lower case."""
+    connecting: Connecting
+    overrides: tuple[fault_table.Row, ...] = ()
+    dialect: Dialect = field(default_factory=PassThrough)
+    account: Account | None = None
+    """Whose access token is sent beside the headers."""
+
+    def __repr__(self) -> str:
+        return f"Source({self.base_url})"
+
+    def named(self, said: str) -> str | None:
+        """What it calls something, as far as that may be told: nothing where it repeats a secret that it was sent."""
+        for secret in self._secrets():
+            if said == secret or any(secret[at : at + _PIECE] in said for at in range(len(secret) - _PIECE + 1)):
+                return None
+        return said[:_NAME]
+
+    def _secrets(self) -> Iterator[str]:
+        for _, value in self.headers:
+            yield value.removeprefix("Bearer ")
+        if self.account is not None:
+            yield from self.account.secrets()
+        # A forward proxy's own answer looks like the source's.
+        between = urlsplit(self.connecting.proxy or "")
+        for part in (between.username, between.password):
+            if part:
+                yield from {part, unquote(part)}
