@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from proxy.providers.anthropic.messages import Messages
 from proxy.providers.dialect import Dialect
 from proxy.providers.passthrough import Azure, PassThrough
+from proxy.providers.responses.by_chat import ByChat
+from proxy.providers.responses.by_responses import ByResponses
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +33,12 @@ class Kind:
     """A source may name an `api_version`."""
     own_paths: tuple[str, ...] = ()
     """Ends of a base URL that the dialect adds by itself, longest first."""
+    partly: bool = True
+    """A source may have a part of OpenAI's API alone, and say so by `api`."""
 
 
 _OPENAI = PassThrough()
-_ANTHROPIC = Messages()
+_ANTHROPIC = ByChat(Messages())
 
 KINDS: Mapping[str, Kind] = {
     "openai": Kind(lambda _: _OPENAI, "https://api.openai.com/v1"),
@@ -47,5 +51,13 @@ KINDS: Mapping[str, Kind] = {
         versioned=True,
         own_paths=("/openai/v1", "/openai"),
     ),
-    "anthropic": Kind(lambda _: _ANTHROPIC, "https://api.anthropic.com/v1", credential="x-api-key", bearer=False),
+    "anthropic": Kind(
+        lambda _: _ANTHROPIC, "https://api.anthropic.com/v1", credential="x-api-key", bearer=False, partly=False
+    ),
 }
+
+
+def dialect(kind: str, api_version: str | None, api: str) -> Dialect:
+    """What a source speaks: its kind's own dialect, around which what it lacks of OpenAI's API is made of the rest."""
+    own = KINDS[kind].dialect(api_version)
+    return {"both": own, "chat": ByChat(own), "responses": ByResponses(own)}[api]

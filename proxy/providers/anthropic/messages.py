@@ -1,6 +1,6 @@
 """The kind `anthropic`: chat completions carried into the Messages API and back.
 
-1. Only chat completions are: the other endpoints have no counterpart there.
+1. Only chat completions are: the other endpoints have no counterpart there. Responses come as chat completions.
 2. Whoever calls sees OpenAI's API and nothing else: answers, chunks, errors and their words.
 """
 
