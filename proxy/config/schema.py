@@ -60,8 +60,8 @@ from proxy.config.oauth import OAuth
 from proxy.config.part import Part
 from proxy.config.quantities import within
 from proxy.config.words import SharedStore
+from proxy.providers import kinds
 from proxy.providers.dialect import Dialect
-from proxy.providers.kinds import KINDS
 from proxy.providers.networks import is_private_host
 
 
@@ -193,8 +193,10 @@ class Source(Part):
     """Of kind openai-compatible: a vendor or a local server, in place of its base URL."""
     base_url: Annotated[str, Field(json_schema_extra=lambda schema: schema.pop("default", None))] = ""
     """An http(s) URL up to and with `/v1`; for kind azure-openai the resource's. openai and anthropic have one."""
-    api_version: Annotated[str, AfterValidator(words.api_version)] | None = None
+    api_version: source_kinds.ApiVersion | None = None
     """Of kind azure-openai: its deployments are then named in the path."""
+    api: source_kinds.Api = "both"
+    """The part of OpenAI's API that it has: chat completions, Responses; what it lacks is asked for by the other."""
     api_key: Secret | None = None
     """Sent as a bearer token; as `x-api-key` to kind anthropic, as `api-key` to kind azure-openai."""
     oauth: OAuth | None = None
@@ -219,11 +221,6 @@ class Source(Part):
     def _base_url(cls, value: str, info: ValidationInfo) -> str:
         return source_kinds.url(value, info.data)
 
-    @field_validator("api_version", mode="after")
-    @classmethod
-    def _api_version(cls, value: str | None, info: ValidationInfo) -> str | None:
-        return source_kinds.version(value, info.data)
-
     @field_validator("ca_file", mode="after")
     @classmethod
     def _ca_file(cls, value: str | None, info: ValidationInfo) -> str | None:
@@ -233,12 +230,12 @@ class Source(Part):
     @property
     def speaks(self) -> Dialect:
         """What its kind makes of questions and answers."""
-        return KINDS[self.kind].dialect(self.api_version)
+        return kinds.dialect(self.kind, self.api_version, self.api)
 
     @property
     def credential_header(self) -> str:
         """The header that carries `api_key`, or the token of `oauth`."""
-        return KINDS[self.kind].credential if self.oauth is None else "Authorization"
+        return kinds.KINDS[self.kind].credential if self.oauth is None else "Authorization"
 
     @property
     def credential(self) -> str:

@@ -1,11 +1,11 @@
-"""What a source's kind asks of its other fields: its base URL, its preset, its API version."""
+"""What a source's kind asks of its other fields: its base URL, its preset, its API and the version of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, ValidationInfo, WithJsonSchema
 
 from proxy.config import words
 from proxy.config.addresses import base_url
@@ -39,8 +39,19 @@ def url(value: str, said: Mapping[str, Any]) -> str:
     return kind.base_url
 
 
-def version(value: str | None, said: Mapping[str, Any]) -> str | None:
+def _api(value: str, info: ValidationInfo) -> str:
+    """The part of OpenAI's API that a source has, of a kind that has that API."""
+    if value != "both" and "kind" in info.data and not KINDS[info.data["kind"]].partly:
+        raise Wrong(f"kind `{info.data['kind']}` has an API of its own", "leave `api` out, or correct `kind`")
+    return value
+
+
+def _version(value: str, info: ValidationInfo) -> str:
     """The API version, of a kind that has one."""
-    if value is not None and "kind" in said and not KINDS[said["kind"]].versioned:
+    if "kind" in info.data and not KINDS[info.data["kind"]].versioned:
         raise Wrong("only kind `azure-openai` has an api_version", "leave it out, or correct `kind`")
     return value
+
+
+ApiVersion = Annotated[str, AfterValidator(words.api_version), AfterValidator(_version)]
+Api = Annotated[Literal["both", "chat", "responses"], BeforeValidator(words.api), AfterValidator(_api)]

@@ -97,6 +97,10 @@ def kind(value: object) -> object:
     return _one_of(value, KINDS, "a kind of source")
 
 
+def api(value: object) -> object:
+    return _one_of(value, ("both", "chat", "responses"), "the part of OpenAI's API that the source has")
+
+
 def store(value: object) -> object:
     if value == "memory" or isinstance(value, SecretStr):
         return value

@@ -63,11 +63,6 @@ class Dialect(Protocol):
         ...
 
     @property
-    def rewrites(self) -> bool:
-        """Answers are made anew: a JSON answer can only be handed on whole."""
-        ...
-
-    @property
     def listing(self) -> str:
         """The path of the source's free listing of models, below its base URL."""
         ...
@@ -81,6 +76,10 @@ class Dialect(Protocol):
         """Where requests for `model` go, below the base URL."""
         ...
 
+    def rewrites(self, endpoint: Endpoint) -> bool:
+        """Answers are made anew: a JSON answer can only be handed on whole."""
+        ...
+
     def serves(self, endpoint: Endpoint) -> bool:
         """Can an endpoint be carried at all?"""
         ...
@@ -89,7 +88,7 @@ class Dialect(Protocol):
         """The request for one tier."""
         ...
 
-    def answer(self, body: bytes, document: Mapping[str, Any], now_unix: float) -> Told | None:
+    def answer(self, question: Question, body: bytes, document: Mapping[str, Any], now_unix: float) -> Told | None:
         """A JSON answer without an error; None when it is not the answer that was asked for. `document` is `body`."""
         ...
 
@@ -100,5 +99,5 @@ class Dialect(Protocol):
         ...
 
     def refusal(self, body: bytes, diagnosis: Diagnosis) -> bytes:
-        """An error's body, as the caller gets it."""
+        """An error's body, as the caller gets it where answers are made anew."""
         ...

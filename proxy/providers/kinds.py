@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from proxy.providers.anthropic.messages import AccountMessages, Messages
 from proxy.providers.dialect import Dialect
 from proxy.providers.passthrough import Azure, PassThrough
+from proxy.providers.responses.by_chat import ByChat
+from proxy.providers.responses.by_responses import ByResponses
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +35,12 @@ class Kind:
     """It is an account's: without a credential there is nobody to serve."""
     own_paths: tuple[str, ...] = ()
     """Ends of a base URL that the dialect adds by itself, longest first."""
+    partly: bool = True
+    """A source may have a part of OpenAI's API alone, and say so by `api`."""
 
 
 _OPENAI = PassThrough()
-_ANTHROPIC, _CLAUDE_ACCOUNT = Messages(), AccountMessages()
+_ANTHROPIC, _CLAUDE_ACCOUNT = ByChat(Messages()), ByChat(AccountMessages())
 
 KINDS: Mapping[str, Kind] = {
     "openai": Kind(lambda _: _OPENAI, "https://api.openai.com/v1"),
@@ -49,6 +53,14 @@ KINDS: Mapping[str, Kind] = {
         versioned=True,
         own_paths=("/openai/v1", "/openai"),
     ),
-    "anthropic": Kind(lambda _: _ANTHROPIC, "https://api.anthropic.com/v1", credential="x-api-key", bearer=False),
-    "claude-account": Kind(lambda _: _CLAUDE_ACCOUNT, "https://api.anthropic.com/v1", account=True),
+    "anthropic": Kind(
+        lambda _: _ANTHROPIC, "https://api.anthropic.com/v1", credential="x-api-key", bearer=False, partly=False
+    ),
+    "claude-account": Kind(lambda _: _CLAUDE_ACCOUNT, "https://api.anthropic.com/v1", account=True, partly=False),
 }
+
+
+def dialect(kind: str, api_version: str | None, api: str) -> Dialect:
+    """What a source speaks: its kind's own dialect, around which what it lacks of OpenAI's API is made of the rest."""
+    own = KINDS[kind].dialect(api_version)
+    return {"both": own, "chat": ByChat(own), "responses": ByResponses(own)}[api]

@@ -3,6 +3,7 @@
 1. What is refused by both is no JSON. Numbers beyond any float and halves of surrogate pairs are: whether such values
    will do is for the other side to say, so they are read here and passed on byte for byte.
 2. `NaN` and its like are not JSON.
+3. What was read so can be written again.
 """
 
 from __future__ import annotations
@@ -32,3 +33,11 @@ def loads(data: bytes) -> Any:
 
 def _refuse(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+def dumps(value: object) -> bytes:
+    """JSON; also of halves of surrogate pairs and of numbers beyond 64 bits, which orjson does not write."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return json.dumps(value, separators=(",", ":")).encode()

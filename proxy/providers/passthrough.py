@@ -23,12 +23,14 @@ class PassThrough:
 
     headers: Headers = ()
     foreign: tuple[str, ...] = ()
-    rewrites = False
     listing = "/models"
     lists = True
 
     def path(self, endpoint: Endpoint, model: str) -> str:
         return endpoint.path
+
+    def rewrites(self, endpoint: Endpoint) -> bool:
+        return False
 
     def serves(self, endpoint: Endpoint) -> bool:
         return True
@@ -36,7 +38,7 @@ class PassThrough:
     def call(self, question: Question, binding: Binding) -> Call | Uncarried:
         return Call(question.endpoint.path + question.query, openai.render(question, binding))
 
-    def answer(self, body: bytes, document: Mapping[str, Any], now_unix: float) -> Told | None:
+    def answer(self, question: Question, body: bytes, document: Mapping[str, Any], now_unix: float) -> Told | None:
         model = document.get("model")
         return Told(body, openai.read_usage(document.get("usage")), model if isinstance(model, str) else None)
 

@@ -65,6 +65,7 @@ class Attempt:
         self._question, self._binding, self._limits = question, binding, limits
         self._progress, self._source, self._unix = progress, source, unix
         self._dialect = source.dialect
+        self._rewrites = source.dialect.rewrites(question.endpoint)
         self._dropped: tuple[str, ...] = ()
         self._verge: Diagnosis = limits.overrun
         self._timer: asyncio.Timeout | None = None
@@ -169,7 +170,7 @@ class Attempt:
             now_unix=self._unix(),
             overrides=self._source.overrides,
         )
-        if not self._dialect.rewrites:
+        if not self._rewrites:
             return Rejected(diagnosis, reply.status, reply.headers, body)
         return Rejected(diagnosis, reply.status, _as_json(reply.headers), self._dialect.refusal(body, diagnosis))
 
@@ -185,7 +186,7 @@ class Attempt:
 
     async def _json(self, reply: Reply) -> Outcome:
         held: list[bytes] = []
-        size, most = 0, REWRITTEN_BYTES if self._dialect.rewrites else HOLD_BYTES
+        size, most = 0, REWRITTEN_BYTES if self._rewrites else HOLD_BYTES
         self._set_timer(self._limits.until, self._limits.overrun)
         while size < most:
             if held:
@@ -197,7 +198,7 @@ class Attempt:
                 return self._whole_json(reply, b"".join(held))
             held.append(chunk)
             size += len(chunk)
-        if self._dialect.rewrites:
+        if self._rewrites:
             return Failed(Diagnosis(Cause.SERVER, "too_long"))
         return Accepted(reply, b"".join(held), dropped=self._dropped)
 
@@ -210,7 +211,7 @@ class Attempt:
             return Failed(Diagnosis(Cause.SERVER, "not_json_object"))
         if document.get("error"):
             return self._error_inside(reply, document["error"], body)
-        told = self._dialect.answer(body, document, self._unix())
+        told = self._dialect.answer(self._question, body, document, self._unix())
         if told is None:
             return Failed(Diagnosis(Cause.SERVER, "not_an_answer"))
         model = None if told.model is None else self._source.named(told.model)

@@ -16,7 +16,7 @@ from proxy.providers.anthropic import request
 from proxy.providers.anthropic.messages import Messages
 from proxy.providers.dialect import Call
 from proxy.terms import CHAT, Binding, Params, Question, Sign
-from tests.unit.providers.anthropic.asked import fits
+from tests.unit.providers.anthropic.asked import fits, question
 from tests.unit.providers.anthropic.transcripts import NAMES, chunks, reader, transcript
 
 _TEXT = st.text(max_size=8)
@@ -144,7 +144,7 @@ def test_whatever_claude_streams_the_caller_gets_chunks(documents: list[Any], wi
 def test_whatever_claude_answers_the_caller_gets_a_completion(changes: dict[str, Any]) -> None:
     """A document of any shape is one of OpenAI's completions, or no answer."""
     message = {"id": "m", "type": "message", "model": "c", "content": [], "stop_reason": "end_turn", **changes}
-    told = Messages().answer(b"", message, 0.0)
+    told = Messages().answer(question(), b"", message, 0.0)
     if told is not None:
         ChatCompletion.model_validate(orjson.loads(told.body), strict=True)
 

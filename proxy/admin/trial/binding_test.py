@@ -30,7 +30,7 @@ from proxy.providers.listing import Listed
 from proxy.providers.networks import is_private_host
 from proxy.routing.bindings import Bindings
 from proxy.routing.story import clock, remedy
-from proxy.terms import CHAT, ENDPOINTS, Diagnosis, Endpoint
+from proxy.terms import CHAT, ENDPOINTS, RESPONSES, Diagnosis, Endpoint
 
 _Short = Annotated[str, Field(max_length=256)]
 _CREDENTIALS = ("authorization", "api-key", "x-api-key")
@@ -241,6 +241,8 @@ def _url(asked: BindingOrder, source: schema.Source, placed: Placed | None) -> I
     through = ", through its forward proxy" if source.proxy else ""
     what = "A chat request" if _endpoint(placed) == CHAT else "An embeddings request"
     yield ok(What.URL, f"{what} would go to {source.base_url}{_path(source, asked.model, placed)}{through}.")
+    if _endpoint(placed) == CHAT and source.speaks.path(CHAT, "") == source.speaks.path(RESPONSES, ""):
+        yield ok(What.URL, "Chat completions and Responses both go there; what the source lacks of them is translated.")
     if source.base_url.partition("://")[2].count("/") == 0 and not KINDS[source.kind].own_paths:
         said = "Its base URL has no path, and most sources serve their API below /v1."
         yield warning(What.URL, said, f"end `sources.{asked.source}.base_url` where the API begins")

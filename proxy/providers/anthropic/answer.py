@@ -7,13 +7,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from proxy.providers.dialect import Told
+from proxy.providers.lenient import dumps
 from proxy.terms import Usage
 
 FINISH: Mapping[str, str] = {
@@ -30,14 +28,6 @@ FINISH: Mapping[str, str] = {
 def finish(reason: str) -> str:
     """The finish reason for a stop reason; one that came later than this table is a stop like any other."""
     return FINISH.get(reason, "stop")
-
-
-def dumps(value: object) -> bytes:
-    """JSON; also of halves of surrogate pairs and of numbers beyond 64 bits, which orjson does not write."""
-    try:
-        return orjson.dumps(value)
-    except TypeError:
-        return json.dumps(value, separators=(",", ":")).encode()
 
 
 def usage(counts: Mapping[str, Any]) -> tuple[dict[str, Any], Usage]:

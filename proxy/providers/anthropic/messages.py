@@ -1,6 +1,6 @@
 """The kinds `anthropic` and `claude-account`: chat completions carried into the Messages API and back.
 
-1. Only chat completions are: the other endpoints have no counterpart there.
+1. Only chat completions are: the other endpoints have no counterpart there. Responses come as chat completions.
 2. Whoever calls sees OpenAI's API and nothing else: answers, chunks, errors and their words.
 """
 
@@ -11,10 +11,10 @@ from typing import Any
 
 from proxy.providers import faults
 from proxy.providers.anthropic import answer, request
-from proxy.providers.anthropic.answer import dumps
-from proxy.providers.anthropic.carried import CannotCarry
 from proxy.providers.anthropic.stream import MessagesReader
+from proxy.providers.carried import CannotCarry
 from proxy.providers.dialect import Call, Told, Uncarried
+from proxy.providers.lenient import dumps
 from proxy.providers.openai import amended
 from proxy.terms import CHAT, Binding, Cause, Diagnosis, Endpoint, Headers, Question, StreamReader
 
@@ -40,12 +40,14 @@ class Messages:
     headers: Headers = (("anthropic-version", VERSION),)
     # What the caller's SDK tells OpenAI of itself, and the version that is ours to say.
     foreign = ("openai-", "x-stainless-", "anthropic-version")
-    rewrites = True
     listing = "/models?limit=1000"
     lists = True
 
     def path(self, endpoint: Endpoint, model: str) -> str:
         return PATH
+
+    def rewrites(self, endpoint: Endpoint) -> bool:
+        return True
 
     def serves(self, endpoint: Endpoint) -> bool:
         return endpoint == CHAT
@@ -64,7 +66,7 @@ class Messages:
             return cannot.uncarried
         return Call(PATH, dumps(asked), dropped)
 
-    def answer(self, body: bytes, document: Mapping[str, Any], now_unix: float) -> Told | None:
+    def answer(self, question: Question, body: bytes, document: Mapping[str, Any], now_unix: float) -> Told | None:
         return answer.told(document, now_unix)
 
     def reader(

@@ -14,8 +14,8 @@ from typing import Any
 
 from proxy.providers import openai
 from proxy.providers.anthropic import turns
-from proxy.providers.anthropic.carried import CannotCarry, Dropped
 from proxy.providers.anthropic.models import EFFORTS, Takes, takes
+from proxy.providers.carried import CannotCarry, Dropped
 from proxy.terms import Binding, Params
 
 DEFAULT_MAX_TOKENS = 32_000

@@ -15,7 +15,7 @@ from typing import Any
 
 from proxy.providers import lenient, sse
 from proxy.providers.anthropic import answer
-from proxy.providers.anthropic.answer import dumps
+from proxy.providers.lenient import dumps
 from proxy.terms import Sign, StreamEvent, Usage
 
 _PING = b": ping\n\n"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from proxy.providers import lenient
-from proxy.providers.anthropic.carried import CannotCarry, Dropped
+from proxy.providers.carried import CannotCarry, Dropped
 
 Block = dict[str, Any]
 

@@ -27,7 +27,7 @@ sources:
   openai: {kind: openai, api_key: sk-SECRET-1}
   local: {kind: openai-compatible, base_url: "http://127.0.0.1:1", headers: {X-Team: hv-SECRET-2}}
   far: {kind: openai-compatible, base_url: "https://llm.example.com/v1", headers: {api-key: hv-SECRET-3}, forward_headers: [X-T]}
-  bare: {kind: openai-compatible, base_url: "https://llm.example.org/v1"}
+  bare: {kind: openai-compatible, base_url: "https://llm.example.org/v1", api: chat}
 assistants:
   bot:
     primary: {source: openai, model: gpt-5.4, context: 1000, supports: [tools]}
@@ -152,6 +152,8 @@ async def test_the_url_and_its_doubts() -> None:
     (good, doubt) = _found(await _test("local", "m"), "url")
     assert "http://127.0.0.1:1/chat/completions" in good[1]
     assert (doubt[0], doubt[2]) == ("warning", "end `sources.local.base_url` where the API begins")
+    _, both = _found(await _test("bare", "m"), "url")
+    assert both[1].startswith("Chat completions and Responses both go there")
     told = await _test("openai", "embed-3", assistant="bot", tier="embeddings/primary")
     assert told["resolves"]["url"] == "https://api.openai.com/v1/embeddings"
     assert told["resolves"]["headers"] == ["Authorization"]

@@ -55,6 +55,15 @@ _CASES = {
         "f:5:38: sources.three.api_version: only kind `azure-openai` has an api_version; "
         "leave it out, or correct `kind`",
     ),
+    "a part of OpenAI's API, of a kind that has another": (
+        "  three: {kind: anthropic, api: chat}",
+        "f:5:33: sources.three.api: kind `anthropic` has an API of its own; leave `api` out, or correct `kind`",
+    ),
+    "a part that is none": (
+        "  three: {kind: openai, api: messages}",
+        "f:5:30: sources.three.api: expected the part of OpenAI's API that the source has; "
+        "it can be `both`, `chat`, `responses`",
+    ),
     "a preset beside a base URL": (
         "  three: {kind: openai-compatible, preset: groq, base_url: https://h/v1}",
         "f:5:60: sources.three.base_url: a base_url beside a preset, which is one; keep one of them",

@@ -98,6 +98,31 @@ def test_a_kind_knows_where_its_requests_go(source: str, base_url: str, chat: st
     assert read.credential_header == credential
 
 
+@pytest.mark.parametrize(
+    ("source", "path"),
+    [
+        ("{kind: openai-compatible, base_url: http://h/v1}", "/responses"),
+        ("{kind: openai-compatible, base_url: http://h/v1, api: both}", "/responses"),
+        ("{kind: openai-compatible, base_url: http://h/v1, api: chat}", "/chat/completions"),
+        ("{kind: azure-openai, base_url: https://r, api: chat}", "/openai/v1/chat/completions"),
+        ("{kind: anthropic}", "/messages"),
+    ],
+)
+def test_a_source_knows_how_it_is_asked_for_responses(source: str, path: str) -> None:
+    """As they are, or by what it has instead."""
+    speaks = _config(f"sources: {{s: {source}}}").sources["s"].speaks
+    assert speaks.path(terms.RESPONSES, "m") == path
+    assert speaks.rewrites(terms.RESPONSES) is (path != "/responses")
+
+
+def test_a_source_may_have_responses_alone() -> None:
+    """It is asked for chats by them, and for nothing else; embeddings there are a fault."""
+    speaks = _config("sources: {s: {kind: openai, api: responses}}").sources["s"].speaks
+    assert [speaks.path(each, "m") for each in (terms.CHAT, terms.RESPONSES)] == ["/responses", "/responses"]
+    assert [speaks.rewrites(each) for each in (terms.CHAT, terms.RESPONSES)] == [True, False]
+    assert [speaks.serves(each) for each in terms.ENDPOINTS] == [True, False, True, False]
+
+
 def test_null_stands_for_the_default() -> None:
     """A key whose value was taken out again does no harm; a cleared primary stays cleared."""
     text = "clients:\nlimits: {body: null}\nassistants: {a: {primary: null, fallbacks: , timeouts: null, chains: ~}}"

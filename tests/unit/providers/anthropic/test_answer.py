@@ -13,6 +13,7 @@ from openai.types.chat import ChatCompletion
 from proxy.providers.anthropic.answer import FINISH
 from proxy.providers.anthropic.messages import Messages
 from proxy.terms import Cause, Diagnosis, Usage
+from tests.unit.providers.anthropic.asked import question
 from tests.unit.providers.anthropic.transcripts import CREATED, FOLDER
 
 _MESSAGE: dict[str, Any] = orjson.loads((FOLDER / "message.json").read_bytes())
@@ -21,7 +22,7 @@ _MESSAGE: dict[str, Any] = orjson.loads((FOLDER / "message.json").read_bytes())
 def _told(**changes: Any) -> ChatCompletion:
     message = _MESSAGE | changes
     Message.model_validate(message)
-    told = Messages().answer(b"", message, CREATED + 0.5)
+    told = Messages().answer(question(), b"", message, CREATED + 0.5)
     assert told is not None
     assert told.model == message["model"]
     return ChatCompletion.model_validate(orjson.loads(told.body), strict=True)
@@ -42,7 +43,7 @@ def test_a_message() -> None:
         ("weather", {"city": "Rīga", "days": 2}),
         ("now", {}),
     ]
-    told = Messages().answer(b"", _MESSAGE, CREATED)
+    told = Messages().answer(question(), b"", _MESSAGE, CREATED)
     assert told is not None
     assert told.usage == Usage(2160, 61, 2048, 20)
     usage = completion.usage
@@ -68,7 +69,7 @@ def test_every_stop_reason_has_a_finish_reason() -> None:
     assert set(FINISH) == set(get_args(StopReason))
     for reason, finish in FINISH.items():
         assert _told(stop_reason=reason).choices[0].finish_reason == finish
-    told = Messages().answer(b"", _MESSAGE | {"stop_reason": "of_tomorrow"}, CREATED)
+    told = Messages().answer(question(), b"", _MESSAGE | {"stop_reason": "of_tomorrow"}, CREATED)
     assert told is not None
     assert b'"finish_reason":"stop"' in told.body
 
@@ -78,12 +79,13 @@ def test_every_stop_reason_has_a_finish_reason() -> None:
 )
 def test_what_is_no_message_is_no_answer(wrong: dict[str, Any]) -> None:
     """A document of another kind, or one that has not come to its end."""
-    assert Messages().answer(b"", _MESSAGE | wrong, CREATED) is None
+    assert Messages().answer(question(), b"", _MESSAGE | wrong, CREATED) is None
 
 
 def test_an_answer_without_usage_says_none() -> None:
     """What was not counted is not made up."""
-    told = Messages().answer(b"", {key: value for key, value in _MESSAGE.items() if key != "usage"}, CREATED)
+    message = {key: value for key, value in _MESSAGE.items() if key != "usage"}
+    told = Messages().answer(question(), b"", message, CREATED)
     assert told is not None
     assert told.usage is None
     assert ChatCompletion.model_validate(orjson.loads(told.body), strict=True).usage is None

@@ -1,7 +1,7 @@
-"""What could not be carried into the Messages API: refused by an exception of this folder's, or noted as dropped.
+"""What a translation could not carry into another API: refused by an exception, or noted as dropped.
 
 1. What changes an answer's meaning or shape is refused; what only tunes it is dropped, and named.
-2. A name in either is one of docs/anthropic.md, never a caller's own.
+2. A name in either is one of docs/anthropic.md or docs/responses.md, never a caller's own.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from proxy.providers.dialect import Uncarried
 
 
 class CannotCarry(Exception):
-    """The question cannot be put to this API. Raised and caught in this folder alone."""
+    """The question cannot be put to this API. Raised and caught within one translation."""
 
     def __init__(self, detail: str, why: str, param: str | None = None) -> None:
         """`param` is the field as the caller wrote it, where that is more than `detail` says."""
