@@ -26,6 +26,8 @@ class Tier:
     binding: Binding
     guards: Mapping[str, Guard]
     """By endpoint name: a key may serve one path and be refused on another."""
+    lacks: frozenset[str] = frozenset()
+    """Names of endpoints that its kind of source has no way to be asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,4 +158,5 @@ def _tier(
         )
         for endpoint in endpoints
     }
-    return Tier(tier, bound.resolve(source.kind), guards)
+    lacks = frozenset(each.name for each in endpoints if not source.speaks.serves(each))
+    return Tier(tier, bound.resolve(source.kind), guards, lacks)

@@ -28,7 +28,7 @@ class Skipped:
     breaker: View | None = None
     """What its breaker said then; None for a place without a binding."""
     missing: tuple[str, ...] = ()
-    """With unsupported: what the request needs and the binding does not declare."""
+    """With unsupported: what the request needs, and neither the binding declares nor its kind of source has."""
 
     @property
     def denied(self) -> bool:

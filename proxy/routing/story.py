@@ -140,7 +140,7 @@ def _skipped(step: Skipped, unix: Callable[[float], float], tense: _Tense) -> st
     if seen is not None and step.denied:
         return f"{tense.skipped}: {_denied(seen, unix, tense)}"
     if step.reason == "unsupported":
-        return f"{tense.skipped}: the request needs {_list(step.missing)}, which it does not declare"
+        return f"{tense.skipped}: the request needs {_list(step.missing)}, which it does not have"
     return f"{tense.skipped}: {UNFIT.get(step.reason, step.reason)}"
 
 

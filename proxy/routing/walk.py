@@ -184,6 +184,8 @@ class _Journey:
         binding, deadline = tier.binding, self.deadline
         if self._outgrown is not None and (binding.context or 0) <= self._outgrown:
             return "too_small_context", frozenset()
+        if self.question.endpoint.name in tier.lacks:
+            return "unsupported", frozenset({self.question.endpoint.name})
         if binding.supports is not None and (missing := self.question.needs - binding.supports):
             return "unsupported", missing
         # Well below a tenth: that is what the tier before leaves, less the moment that its end took.

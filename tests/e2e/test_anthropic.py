@@ -267,7 +267,7 @@ async def test_what_cannot_be_asked_goes_to_the_next_tier(stage: Stage) -> None:
         assert raw.headers["x-homeport-tier"] == "fallback-1"
         assert raw.headers["x-homeport-reason"].startswith(f"primary=unsupported({field},")
     completion = await sdk.completions.with_raw_response.create(model="any", prompt="Where?")
-    assert completion.headers["x-homeport-reason"].startswith("primary=unsupported(endpoint,")
+    assert completion.headers["x-homeport-reason"].startswith("primary=unsupported(completions)")
     assert not stage.second.requests
     metrics = await stage.replica.metrics()
     assert all('source="claude",model="c-unfit"' not in name for name, n in metrics.items() if "failures" in name and n)

@@ -14,7 +14,7 @@ import pytest_asyncio
 from proxy.demo import moods
 from proxy.demo.moods import Mood
 from proxy.demo.simulator import Simulator
-from tests.e2e.caller import CHAT, ask, chain
+from tests.e2e.caller import CHAT, ask, chain, source
 from tests.e2e.inquiry import PATIENCE, Operator, Record, operators
 from tests.e2e.operated import config
 from tests.integration.redis_server import RedisServer, running
@@ -30,6 +30,7 @@ _OWN = re.compile(
 )
 """Metrics that move by themselves: the process, and what it has to do with Redis."""
 _DOWN = moods.status(503)
+_COMPLETIONS = "/v1/completions"
 _TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
 
 
@@ -40,6 +41,7 @@ def _assistants() -> dict[str, object]:
     made["empty"] = {"primary": None}
     plain = {"source": "first", "model": "plain", "supports": []}
     made["plain"] = {"primary": plain, "fallbacks": [{"source": "second", "model": "plain", "supports": ["tools"]}]}
+    made["claude"] = chain("claude/c", "second/c")
     for name in ("due", "probed"):
         made[name] = chain(f"first/{name}", f"second/{name}", breaker={"cooldown": "1s", "scope": "assistant"})
     return made
@@ -80,7 +82,8 @@ class Stage:
     async def comes_true(self, assistant: str, **more: Any) -> Record:
         """The next request meets what was said, tier by tier; its record."""
         needs = ["tools"] if "tools" in more else []
-        told = await self.foretold(assistant, needs=needs, stream=bool(more.get("stream")))
+        endpoint = "completions" if more.get("path") == _COMPLETIONS else "chat_completions"
+        told = await self.foretold(assistant, needs=needs, stream=bool(more.get("stream")), endpoint=endpoint)
         record = await self.ask(assistant, **more)
         assert told["would"] == ("serve" if record["tier"] else "refuse")
         for field in ("tier", "source", "model", "refusal", "revision", "stream", "endpoint"):
@@ -135,7 +138,10 @@ async def everyone(request: pytest.FixtureRequest, tmp_path_factory: pytest.Temp
     with running() as server:
         redis = server if request.param == "shared" else None
         async with Simulator("first") as first, Simulator("second") as second:
-            settings = config(first, second, breaker={"cooldown": "5m"}) | {"assistants": _assistants()}
+            claude = {"kind": "anthropic", "base_url": first.base_url, "api_key": "k"}
+            sources = {"first": source(first), "second": source(second), "claude": claude}
+            settings = config(first, second, sources=sources, breaker={"cooldown": "5m"})
+            settings |= {"assistants": _assistants()}
             async with operators(folder, settings, 1, redis) as (at,):
                 yield Stage(at, first, second, redis)
 
@@ -232,6 +238,8 @@ async def test_what_is_not_bound_or_not_declared(stage: Stage) -> None:
     assert (await stage.comes_true("empty"))["refusal"] == "assistant_unbound"
     assert (await stage.comes_true("plain", tools=_TOOLS))["reason"] == "primary=unsupported(tools)"
     assert (await stage.comes_true("plain"))["tier"] == "primary"
+    completion = await stage.comes_true("claude", path=_COMPLETIONS, prompt="Where?")
+    assert (completion["tier"], completion["reason"]) == ("fallback-1", "primary=unsupported(completions)")
     told = await stage.foretold("closed", endpoint="embeddings")
     record = await stage.ask("closed", path="/v1/embeddings")
     assert (told["would"], told["refusal"]) == ("refuse", record["refusal"])

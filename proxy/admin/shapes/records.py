@@ -42,7 +42,7 @@ class SkippedStep(Step):
     verdict: Literal["skipped"]
     reason: str
     missing: list[str]
-    """What the request needs and the binding does not declare."""
+    """What the request needs, and the binding does not declare or its kind of source cannot be asked."""
     at_ms: float
     breaker: BreakerSaid | None
 

@@ -70,7 +70,7 @@ def _word(word: Word, **more: Any) -> Skipped:
         ),
         (
             Skipped("primary", "first", "big", "unsupported", 10.0, View(Word.CLOSED), ("images", "tools")),
-            "was not tried: the request needs images and tools, which it does not declare",
+            "was not tried: the request needs images and tools, which it does not have",
         ),
         (
             Skipped("primary", "first", "big", "deadline", 10.0, View(Word.CLOSED)),
