@@ -41,6 +41,7 @@ from proxy.terms import (
     Stream,
     StreamEvent,
 )
+from proxy.upstream.alarm import Alarm
 from proxy.upstream.client import Connecting, Connections, Door, RetryBudget
 
 HOLD_BYTES = 1024 * 1024
@@ -143,13 +144,13 @@ class _Attempt:
         self._dialect = source.dialect
         self._dropped: tuple[str, ...] = ()
         self._verge: Diagnosis = limits.overrun
-        self._timer: asyncio.Timeout | None = None
+        self._alarm = Alarm()
         self._reply: Reply | None = None
 
     async def run(self, door: Door) -> Outcome:
         outcome: Outcome | None = None
         try:
-            async with asyncio.timeout(None) as self._timer:
+            async with self._alarm:
                 self._until_life()
                 outcome = await self._exchange(door)
         except TimeoutError:
@@ -196,8 +197,7 @@ class _Attempt:
         if at >= self._limits.until:
             at, diagnosis = self._limits.until, self._limits.overrun
         self._verge = diagnosis
-        assert self._timer is not None  # noqa: S101  # set by run() before anything waits
-        self._timer.reschedule(asyncio.get_running_loop().time() + at - time.monotonic())
+        self._alarm.move(at)
 
     def _until_life(self) -> None:
         started = self._progress.started
