@@ -69,16 +69,22 @@ class Source:
     connecting: Connecting
     overrides: tuple[fault_table.Row, ...] = ()
     dialect: Dialect = field(default_factory=PassThrough)
+    _secret: frozenset[str] = field(init=False, repr=False, compare=False)
+    """The secrets, and every piece of theirs that is one itself."""
+
+    def __post_init__(self) -> None:
+        secrets = set(self._secrets())
+        pieces = {secret[at : at + _PIECE] for secret in secrets for at in range(len(secret) - _PIECE + 1)}
+        object.__setattr__(self, "_secret", frozenset(secrets | pieces))
 
     def __repr__(self) -> str:
         return f"Source({self.base_url})"
 
     def named(self, said: str) -> str | None:
         """What it calls something, as far as that may be told: nothing where it repeats a secret that it was sent."""
-        for secret in self._secrets():
-            if said == secret or any(secret[at : at + _PIECE] in said for at in range(len(secret) - _PIECE + 1)):
-                return None
-        return said[:_NAME]
+        told = said[:_NAME]
+        pieces = (told[at : at + _PIECE] for at in range(len(told) - _PIECE + 1))
+        return None if told in self._secret or not self._secret.isdisjoint(pieces) else told
 
     def _secrets(self) -> Iterator[str]:
         for _, value in self.headers:
