@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from aiohttp import HttpVersion11, web
+from aiohttp import HttpVersion11, hdrs, web
 
 from proxy.terms import Abandoned, Accepted, Cause, Diagnosis, Headers, Interrupted, Sign, Stream, StreamEvent
 
@@ -46,19 +46,24 @@ class Caller:
 
     async def send(self, status: int, headers: Headers, body: bytes, *, close: bool = False) -> None:
         """A whole answer at once."""
-        response = web.Response(status=status, body=body)
-        await self._open(response, headers, close)
+        response = web.Response(status=status, body=body, headers=headers)
+        await self._open(response, close)
         self._count(len(body))
         await response.write_eof()
 
     async def open(self, status: int, headers: Headers) -> None:
-        """Begin an answer of unknown length."""
-        # HTTP/1.0 has no chunks: there the end of the connection is the end of the answer.
-        await self._open(web.StreamResponse(status=status), headers, close=self._request.version < HttpVersion11)
+        """Begin an answer of unknown length. Its head leaves with the first bytes that are written."""
+        if self._request.version < HttpVersion11:
+            # HTTP/1.0 has no chunks: there the end of the connection is the end of the answer.
+            await self._open(web.StreamResponse(status=status, headers=headers), close=True)
+            return
+        # Not a StreamResponse, which sends its head by itself.
+        response = web.Response(status=status, headers=headers)
+        if hdrs.CONTENT_LENGTH not in response.headers:
+            response.enable_chunked_encoding()
+        await self._open(response, close=False)
 
-    async def _open(self, response: web.StreamResponse, headers: Headers, close: bool) -> None:
-        for name, value in headers:
-            response.headers.add(name, value)
+    async def _open(self, response: web.StreamResponse, close: bool) -> None:
         if close:
             response.force_close()
         self._response, self.status = response, response.status
