@@ -2,7 +2,7 @@
 
 1. It ends what it is around by a TimeoutError, never early, at most a few milliseconds late; a cancellation from
    elsewhere stays one.
-2. To move it later costs no timer: the one that is set rings early, and is set again.
+2. To move it costs no timer, unless it comes near: the one that is set rings early, and is set again.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
+
+_AHEAD = 5.0
+"""Seconds: no timer is set for later, so that it need not be set anew when a far limit comes nearer."""
 
 
 class Alarm:
@@ -41,18 +44,18 @@ class Alarm:
         """Let it go off at `at`, which may have passed."""
         self._at = at
         if at < self._rings:
-            self._set(at - self._clock())
+            if self._handle is not None:
+                self._handle.cancel()
+            self._set(self._clock())
 
-    def _set(self, left: float) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
-        self._rings = self._at
-        self._handle = self._loop.call_later(max(0.0, left), self._ring)
+    def _set(self, now: float) -> None:
+        self._rings = min(self._at, now + _AHEAD)
+        # The loop counts in milliseconds, so its timers may be early by one.
+        self._handle = self._loop.call_later(max(0.001, self._rings - now), self._ring)
 
     def _ring(self) -> None:
-        left = self._at - self._clock()
-        # The loop counts in milliseconds, so its timers may be early by one.
-        if left > 0:
-            self._set(max(left, 0.001))
+        now = self._clock()
+        if now < self._at:
+            self._set(now)
         else:
             self._timeout.reschedule(self._loop.time())

@@ -54,6 +54,8 @@ _PIECE = 12
 """Characters of a secret that are one themselves. A shorter one may be a word that says nothing, like a version."""
 _NAME = 128
 """Characters of an upstream's name for something."""
+_NO_BYTE = Diagnosis(Cause.TIMEOUT_FIRST_BYTE, "first_byte")
+_IDLE = Diagnosis(Cause.TIMEOUT_IDLE, "idle")
 _UPSTREAM_IDS = frozenset({"x-request-id", "request-id", "apim-request-id"})
 
 
@@ -208,12 +210,12 @@ class _Attempt:
     def _until_life(self) -> None:
         started = self._progress.started
         if self._question.stream:
-            self._set_timer(started + self._limits.first_byte, Diagnosis(Cause.TIMEOUT_FIRST_BYTE, "first_byte"))
+            self._set_timer(started + self._limits.first_byte, _NO_BYTE)
         else:
             self._set_timer(self._limits.until, self._limits.overrun)
 
     def _until_next_byte(self) -> None:
-        self._set_timer(time.monotonic() + self._limits.idle, Diagnosis(Cause.TIMEOUT_IDLE, "idle"))
+        self._set_timer(time.monotonic() + self._limits.idle, _IDLE)
 
     def _ran_out(self) -> Diagnosis:
         if self._progress.queued:
