@@ -221,7 +221,7 @@ async def _forward(accepted: Accepted, stream: Stream, caller: Caller, pulse: Pu
         ended = not chunk
 
 
-_GOING_ON = (Sign.LIFE, Sign.CONTENT)
+_GOING_ON = (Sign.CONTENT, Sign.LIFE)
 
 
 def _meaning(end: StreamEvent, stream: Stream) -> Diagnosis | None:
