@@ -112,6 +112,7 @@ class Pulse:
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.Timeout | None = None
         self._handle = self._loop.call_later(hold, self._check)
+        self._over = False
         self.ended = False
         """The replica stops: the limits of time have nothing to do with it."""
         self.writing = False
@@ -120,14 +121,20 @@ class Pulse:
 
     @property
     def watching(self) -> bool:
-        """The answer is committed, and not over."""
+        """The answer is committed."""
         return self._timer is not None
 
     def end(self) -> None:
-        """Let the committed answer end now."""
+        """Let the committed answer end now, unless that is what it does already."""
         assert self._timer is not None  # noqa: S101  # asked of what is watched
         self.ended = True
-        self._timer.reschedule(self._loop.time())
+        if not self._over:
+            self._timer.reschedule(self._loop.time())
+
+    def over(self) -> None:
+        """The answer ends: from here on neither side is watched."""
+        self._over = True
+        self._handle.cancel()
 
     def heard(self) -> None:
         """Bytes came from the upstream."""
@@ -184,6 +191,8 @@ async def relay_stream(
             caller.cut()
             return Abandoned("caller_stalled")
         cut = Diagnosis(Cause.LOCAL, "draining") if pulse.ended else Diagnosis(Cause.TIMEOUT_IDLE, "idle")
+    finally:
+        pulse.over()
     await pulse.settled()
     if cut is None:
         await caller.finish()
