@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 Headers = tuple[tuple[str, str], ...]
 """HTTP header fields in wire order; names as received, compared without case."""
@@ -122,9 +122,8 @@ class Sign(StrEnum):
     """A data event that cannot be read."""
 
 
-@dataclass(frozen=True, slots=True)
-class StreamEvent:
-    """One whole event of a stream, its closing blank line included."""
+class StreamEvent(NamedTuple):
+    """One whole event of a stream, its closing blank line included. There are many: a tuple is the cheapest to make."""
 
     raw: bytes
     sign: Sign

@@ -38,6 +38,8 @@ async def travel(exchange: Exchange, question: Question, chain: Chain, route: Ro
         if pulse is not None:
             pulse.stop()
             exchange.waited_for_caller = pulse.waited_for_caller
+            # They know each other: what holds itself is freed late, by the collector.
+            exchange.pulse = None
 
 
 async def _deliver(exchange: Exchange, served: Served, pulse: Pulse | None, deadline: Deadline) -> None:

@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from aiohttp import HttpVersion11, web
+from aiohttp import HttpVersion11, hdrs, web
 
 from proxy.terms import Abandoned, Accepted, Cause, Diagnosis, Headers, Interrupted, Sign, Stream, StreamEvent
 
@@ -46,19 +46,24 @@ class Caller:
 
     async def send(self, status: int, headers: Headers, body: bytes, *, close: bool = False) -> None:
         """A whole answer at once."""
-        response = web.Response(status=status, body=body)
-        await self._open(response, headers, close)
+        response = web.Response(status=status, body=body, headers=headers)
+        await self._open(response, close)
         self._count(len(body))
         await response.write_eof()
 
     async def open(self, status: int, headers: Headers) -> None:
-        """Begin an answer of unknown length."""
-        # HTTP/1.0 has no chunks: there the end of the connection is the end of the answer.
-        await self._open(web.StreamResponse(status=status), headers, close=self._request.version < HttpVersion11)
+        """Begin an answer of unknown length. Its head leaves with the first bytes that are written."""
+        if self._request.version < HttpVersion11:
+            # HTTP/1.0 has no chunks: there the end of the connection is the end of the answer.
+            await self._open(web.StreamResponse(status=status, headers=headers), close=True)
+            return
+        # Not a StreamResponse, which sends its head by itself.
+        response = web.Response(status=status, headers=headers)
+        if hdrs.CONTENT_LENGTH not in response.headers:
+            response.enable_chunked_encoding()
+        await self._open(response, close=False)
 
-    async def _open(self, response: web.StreamResponse, headers: Headers, close: bool) -> None:
-        for name, value in headers:
-            response.headers.add(name, value)
+    async def _open(self, response: web.StreamResponse, close: bool) -> None:
         if close:
             response.force_close()
         self._response, self.status = response, response.status
@@ -107,6 +112,7 @@ class Pulse:
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.Timeout | None = None
         self._handle = self._loop.call_later(hold, self._check)
+        self._over = False
         self.ended = False
         """The replica stops: the limits of time have nothing to do with it."""
         self.writing = False
@@ -115,14 +121,20 @@ class Pulse:
 
     @property
     def watching(self) -> bool:
-        """The answer is committed, and not over."""
+        """The answer is committed."""
         return self._timer is not None
 
     def end(self) -> None:
-        """Let the committed answer end now."""
+        """Let the committed answer end now, unless that is what it does already."""
         assert self._timer is not None  # noqa: S101  # asked of what is watched
         self.ended = True
-        self._timer.reschedule(self._loop.time())
+        if not self._over:
+            self._timer.reschedule(self._loop.time())
+
+    def over(self) -> None:
+        """The answer ends: from here on neither side is watched."""
+        self._over = True
+        self._handle.cancel()
 
     def heard(self) -> None:
         """Bytes came from the upstream."""
@@ -179,6 +191,8 @@ async def relay_stream(
             caller.cut()
             return Abandoned("caller_stalled")
         cut = Diagnosis(Cause.LOCAL, "draining") if pulse.ended else Diagnosis(Cause.TIMEOUT_IDLE, "idle")
+    finally:
+        pulse.over()
     await pulse.settled()
     if cut is None:
         await caller.finish()
@@ -216,7 +230,7 @@ async def _forward(accepted: Accepted, stream: Stream, caller: Caller, pulse: Pu
         ended = not chunk
 
 
-_GOING_ON = (Sign.LIFE, Sign.CONTENT)
+_GOING_ON = (Sign.CONTENT, Sign.LIFE)
 
 
 def _meaning(end: StreamEvent, stream: Stream) -> Diagnosis | None:

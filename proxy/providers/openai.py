@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 
 from proxy.providers import lenient, splice, sse
+from proxy.providers.mould import Moulds
 from proxy.terms import (
     CHAT,
     COMPLETIONS,
@@ -107,7 +108,7 @@ def stored_state(document: Mapping[str, Any]) -> str | None:
     for index, tool in enumerate(_mappings(document.get("tools"))):
         for field in ("vector_store_ids", "container"):
             value = tool.get(field)
-            if value and not (isinstance(value, Mapping) and value.get("type") == "auto" and not value.get("file_ids")):
+            if value and not (isinstance(value, dict) and value.get("type") == "auto" and not value.get("file_ids")):
                 return f"tools[{index}].{field}"
     for index, item in enumerate(_mappings(document.get("input"))):
         if item.get("type") == "item_reference":
@@ -119,23 +120,24 @@ def stored_state(document: Mapping[str, Any]) -> str | None:
     return None
 
 
+# Documents come from a parser, which makes every object a dict; asking for a Mapping would take ten times as long.
 def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def _mappings(value: object) -> list[Mapping[str, Any]]:
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def read_usage(usage: object) -> Usage | None:
     """Tokens from a `usage` object of either API, or None if there is none."""
-    if not isinstance(usage, Mapping):
+    if not isinstance(usage, dict):
         return None
 
     def count(*path: str) -> int:
         value: object = usage
         for key in path:
-            value = value.get(key) if isinstance(value, Mapping) else None
+            value = value.get(key) if isinstance(value, dict) else None
         # What an upstream says may be anything; a count is no less than nothing, and no more than JSON can say exactly.
         return value if type(value) is int and 0 <= value < 2**53 else 0
 
@@ -207,7 +209,7 @@ class _Reader:
 
 def _error_in(document: Mapping[str, Any]) -> Mapping[str, Any]:
     error = document.get("error")
-    if isinstance(error, Mapping):
+    if isinstance(error, dict):
         return error
     return {"message": error} if isinstance(error, str) else document
 
@@ -217,6 +219,7 @@ class ChoicesReader(_Reader):
 
     def __init__(self, named: Callable[[str], str | None]) -> None:
         super().__init__(named)
+        self._moulds = Moulds()
         self._open: set[int] = set()
         self._finished: set[int] = set()
         self._spoke = False
@@ -225,6 +228,14 @@ class ChoicesReader(_Reader):
     @property
     def whole(self) -> bool:
         return self._spoke and (self._done or not self._open)
+
+    def _event(self, raw: bytes) -> StreamEvent:
+        if self._moulds.fit(raw):
+            return StreamEvent(raw, Sign.CONTENT)
+        event = super()._event(raw)
+        if event.sign is Sign.CONTENT:
+            self._moulds.learn(raw)
+        return event
 
     def _end(self) -> Sign:
         self._done = True
@@ -250,8 +261,11 @@ class ChoicesReader(_Reader):
             self._open.add(index)
         delta = choice.get("delta")
         # Vendors add fields of their own (reasoning_content, annotations): all but the role is content.
-        said = isinstance(delta, Mapping) and any(value for key, value in delta.items() if key != "role")
-        return said or bool(choice.get("text"))
+        if isinstance(delta, dict):
+            for key, value in delta.items():
+                if value and key != "role":
+                    return True
+        return bool(choice.get("text"))
 
 
 _LIFECYCLE = frozenset({"response.created", "response.queued", "response.in_progress", "keepalive", "ping"})
@@ -280,7 +294,7 @@ class ResponsesReader(_Reader):
     def _read(self, name: str, document: dict[str, Any]) -> tuple[Sign, Mapping[str, Any] | None]:
         kind = document.get("type") or name
         response = document.get("response")
-        if isinstance(response, Mapping):
+        if isinstance(response, dict):
             self._note(response)
         if kind in _LIFECYCLE:
             return Sign.LIFE, None
@@ -289,12 +303,12 @@ class ResponsesReader(_Reader):
             return Sign.DONE, None
         if kind == "response.failed":
             self._ended = True
-            return Sign.FAILED, _error_in(response if isinstance(response, Mapping) else document)
+            return Sign.FAILED, _error_in(response if isinstance(response, dict) else document)
         if kind == "error" or document.get("error"):
             return Sign.ERROR, _error_in(document)
         if kind in _OPENING:
             item = document.get("item")
-            silent = not isinstance(item, Mapping) or item.get("type") in _SILENT_ITEMS
+            silent = not isinstance(item, dict) or item.get("type") in _SILENT_ITEMS
             return (Sign.LIFE if silent else Sign.CONTENT), None
         if kind.endswith(".delta") and not document.get("delta"):
             return Sign.LIFE, None

@@ -38,6 +38,7 @@ from proxy.terms import (
     Stream,
     StreamEvent,
 )
+from proxy.upstream.alarm import Alarm
 from proxy.upstream.client import Door
 from proxy.upstream.source import Source
 
@@ -47,6 +48,8 @@ REWRITTEN_BYTES = 16 * 1024 * 1024
 """Bytes of a JSON answer that is made anew; a longer one is no use."""
 _ERROR_READ = 10.0
 """Seconds for the body of an error answer; what has come by then is what it said."""
+_NO_BYTE = Diagnosis(Cause.TIMEOUT_FIRST_BYTE, "first_byte")
+_IDLE = Diagnosis(Cause.TIMEOUT_IDLE, "idle")
 _UPSTREAM_IDS = frozenset({"x-request-id", "request-id", "apim-request-id"})
 
 
@@ -68,14 +71,14 @@ class Attempt:
         self._rewrites = source.dialect.rewrites(question.endpoint)
         self._dropped: tuple[str, ...] = ()
         self._verge: Diagnosis = limits.overrun
-        self._timer: asyncio.Timeout | None = None
+        self._alarm = Alarm()
         self._reply: Reply | None = None
 
     async def run(self, door: Door) -> Outcome:
         """Ask. Ends as Accepted, Rejected or Failed; the caller owns an Accepted reply and must close it."""
         outcome: Outcome | None = None
         try:
-            async with asyncio.timeout(None) as self._timer:
+            async with self._alarm:
                 self._until_life()
                 outcome = await self._exchange(door)
         except TimeoutError:
@@ -138,18 +141,17 @@ class Attempt:
         if at >= self._limits.until:
             at, diagnosis = self._limits.until, self._limits.overrun
         self._verge = diagnosis
-        assert self._timer is not None  # noqa: S101  # set by run() before anything waits
-        self._timer.reschedule(asyncio.get_running_loop().time() + at - time.monotonic())
+        self._alarm.move(at)
 
     def _until_life(self) -> None:
         started = self._progress.started
         if self._question.stream:
-            self._set_timer(started + self._limits.first_byte, Diagnosis(Cause.TIMEOUT_FIRST_BYTE, "first_byte"))
+            self._set_timer(started + self._limits.first_byte, _NO_BYTE)
         else:
             self._set_timer(self._limits.until, self._limits.overrun)
 
     def _until_next_byte(self) -> None:
-        self._set_timer(time.monotonic() + self._limits.idle, Diagnosis(Cause.TIMEOUT_IDLE, "idle"))
+        self._set_timer(time.monotonic() + self._limits.idle, _IDLE)
 
     def _ran_out(self) -> Diagnosis:
         if self._progress.queued:

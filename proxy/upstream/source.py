@@ -38,23 +38,36 @@ class Source:
     account: Account | None = None
     """Whose access token is sent beside the headers."""
 
+    _secret: frozenset[str] = field(init=False, repr=False, compare=False)
+    """What never changes of the secrets, and every piece of theirs that is one itself."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_secret", _pieces(set(self._secrets())))
+
     def __repr__(self) -> str:
         return f"Source({self.base_url})"
 
     def named(self, said: str) -> str | None:
         """What it calls something, as far as that may be told: nothing where it repeats a secret that it was sent."""
-        for secret in self._secrets():
-            if said == secret or any(secret[at : at + _PIECE] in said for at in range(len(secret) - _PIECE + 1)):
-                return None
-        return said[:_NAME]
+        told = said[:_NAME]
+        pieces = {told, *(told[at : at + _PIECE] for at in range(len(told) - _PIECE + 1))}
+        if not self._secret.isdisjoint(pieces):
+            return None
+        if self.account is not None and not _pieces(set(self.account.secrets())).isdisjoint(pieces):
+            return None
+        return told
 
     def _secrets(self) -> Iterator[str]:
         for _, value in self.headers:
             yield value.removeprefix("Bearer ")
-        if self.account is not None:
-            yield from self.account.secrets()
         # A forward proxy's own answer looks like the source's.
         between = urlsplit(self.connecting.proxy or "")
         for part in (between.username, between.password):
             if part:
                 yield from {part, unquote(part)}
+
+
+def _pieces(secrets: set[str]) -> frozenset[str]:
+    return frozenset(
+        secrets | {secret[at : at + _PIECE] for secret in secrets for at in range(len(secret) - _PIECE + 1)}
+    )

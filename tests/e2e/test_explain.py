@@ -188,8 +188,8 @@ async def test_a_tier_that_is_open_parked_disabled_or_isolated(stage: Stage) -> 
 
 async def test_nobody_would_serve(stage: Stage) -> None:
     """It says so, with the code that the caller then gets, and each tier's reason."""
-    for source in ("first", "second"):
-        await stage.at.isolate(source, "none")
+    for name in ("first", "second"):
+        await stage.at.isolate(name, "none")
     record = await stage.comes_true("none")
     assert (record["code"], record["refusal"]) == (503, "all_tiers_failed")
     assert record["reason"] == "primary=isolated(operator) fallback-1=isolated(operator)"

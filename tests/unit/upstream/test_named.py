@@ -1,0 +1,43 @@
+"""What an upstream calls things is told, unless it says back what it was sent in confidence."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.upstream.client import Connecting
+from proxy.upstream.source import Source
+
+_KEY = "sk-made-up-for-this-test-0123456789"
+_SOURCE = Source(
+    "http://127.0.0.1:1/v1",
+    (("Authorization", f"Bearer {_KEY}"), ("X-Version", "2024-06")),
+    frozenset(),
+    Connecting(proxy="http://someone:pass%20word-of-a-proxy@127.0.0.1:2"),
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("gpt-4o", "gpt-4o"),
+        ("", ""),
+        (_KEY, None),
+        (f"req_{_KEY[3:15]}", None),
+        (f"req_{_KEY[3:14]}", f"req_{_KEY[3:14]}"),  # a character less is a word that says nothing
+        (_KEY[-12:], None),
+        ("2024-06", None),
+        ("model-2024-06", "model-2024-06"),
+        ("someone", None),
+        ("pass%20word-of", None),
+        ("pass word-of-", None),
+        ("x" * 120 + _KEY, "x" * 120 + _KEY[:8]),
+        ("x" * 116 + _KEY, None),
+        ("x" * 100_000, "x" * 128),
+    ],
+)
+def test_a_name_is_told_but_for_secrets(said: str, told: str | None) -> None:
+    assert _SOURCE.named(said) == told
+
+
+def test_a_source_shows_no_secret() -> None:
+    assert _KEY not in repr(_SOURCE)
