@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import orjson
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.chat.completion_create_params import CompletionCreateParamsBase, CompletionCreateParamsNonStreaming
@@ -155,7 +155,12 @@ _CHUNK = st.fixed_dictionaries(
 )
 
 
+_NAMELESS = [{"choices": [{"delta": {"tool_calls": [{"function": {}}]}}]}, {"choices": [{"delta": {"content": "0"}}]}]
+"""A call that has no name yet, and then words."""
+
+
 @given(_ANYTHING, st.lists(_CHUNK | _JSON, max_size=10), st.booleans())
+@example({}, _NAMELESS, True)
 def test_whatever_a_chat_streams_the_caller_gets_events(asked: dict[str, Any], chunks: list[Any], done: bool) -> None:
     """Chunks of any shape and order: the SDK's events, in an order that holds, or garbage that ends the stream."""
     read = reader(**{key: value for key, value in asked.items() if key != "stream"})

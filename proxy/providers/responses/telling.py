@@ -1,7 +1,7 @@
 """A Response as it comes to be: pieces of a chat's answer in, typed events out.
 
-1. An item begins when its first piece comes, and items have their places in that order. Thoughts and words end when
-   something else begins; calls, which may come side by side, end with the answer.
+1. An item begins when its first piece comes, a call with its name, and items have their places in that order. Thoughts
+   and words end when something else begins; calls, which may come side by side, end with the answer.
 2. Each event is numbered, and the last one repeats the whole answer.
 """
 
@@ -34,7 +34,8 @@ class _Words:
 
 @dataclass(slots=True)
 class _Call:
-    place: int
+    place: int = -1
+    """Once it has begun."""
     given: object = None
     """Its id, as the source says it."""
     function: str = ""
@@ -215,11 +216,13 @@ class Telling:
             self._end_call(self._calls.pop(index), "completed")
             call = None
         if call is None:
-            call = self._calls[index] = _Call(self._place())
+            call = self._calls[index] = _Call()
         call.given = call.given or given
         return call
 
     def _begin_call(self, call: _Call) -> None:
+        # Not before: until its name came something else may have begun, and places are those of what was told.
+        call.place = self._place()
         call.begun, self.spoke = True, True
         self._event("response.output_item.added", output_index=call.place, item=self._item(call, "", "in_progress"))
         if call.said:
