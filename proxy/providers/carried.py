@@ -6,6 +6,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
 from proxy.providers.dialect import Uncarried
 
 
@@ -32,3 +36,35 @@ class Dropped:
     def names(self) -> tuple[str, ...]:
         """All of them."""
         return tuple(self._names)
+
+
+@dataclass(frozen=True, slots=True)
+class Sieve:
+    """What becomes of each field of a request at another API. A field in none of these is refused."""
+
+    read: Collection[str]
+    """Those that the translation reads by name."""
+    same: Collection[str]
+    """Those that are carried as they are."""
+    dropped: Collection[str]
+    refused: Mapping[str, str]
+    """Each with a sentence on why."""
+    asks_nothing: Mapping[str, tuple[object, ...]]
+    """Values that hold anyway: such a field is as good as not there."""
+
+    def sift(self, asked: Mapping[str, Any], dropped: Dropped) -> dict[str, Any]:
+        """What is carried as it is. Raises CannotCarry."""
+        same = {}
+        for key, value in asked.items():
+            if key in self.read or value in self.asks_nothing.get(key, ()):
+                continue
+            if key in self.same:
+                same[key] = value
+            elif key in self.dropped:
+                dropped.note(key)
+            elif key in self.refused:
+                raise CannotCarry(key, f"`{key}` has no counterpart: {self.refused[key]}")
+            else:
+                why = "This field is not known here, so what it would have changed is not; `params.drop` leaves it out."
+                raise CannotCarry("unknown_field", why, key[:128])
+        return same

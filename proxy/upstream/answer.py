@@ -10,7 +10,7 @@ import asyncio
 import zlib
 from typing import Protocol
 
-from proxy.terms import Cause, Diagnosis, Headers
+from proxy.terms import Cause, Diagnosis, Headers, Reply
 from proxy.upstream import codings
 
 TRUNCATED = Diagnosis(Cause.STREAM_BROKEN, "truncated")
@@ -108,3 +108,16 @@ class Answer:
 
     def close(self) -> None:
         self._connection.give_up(self)
+
+
+async def read(answer: Reply, most: int) -> bytes | Diagnosis:
+    """A small answer's body; more than `most` bytes of one that is longer."""
+    body = bytearray()
+    while len(body) <= most:
+        chunk = await answer.chunk()
+        if isinstance(chunk, Diagnosis):
+            return chunk
+        if not chunk:
+            break
+        body += chunk
+    return bytes(body)

@@ -15,7 +15,8 @@ from collections.abc import Callable
 
 from proxy.providers import faults
 from proxy.providers.listing import Listed, models
-from proxy.terms import Cause, Diagnosis, Reply
+from proxy.terms import Cause, Diagnosis
+from proxy.upstream.answer import read
 from proxy.upstream.client import Door
 from proxy.upstream.source import Source
 
@@ -48,7 +49,7 @@ class Listings:
         if isinstance(answer, Diagnosis):
             return answer
         try:
-            body = await _read(answer)
+            body = await read(answer, MOST)
         finally:
             answer.close()
         if isinstance(body, Diagnosis):
@@ -66,16 +67,3 @@ class Listings:
             overrides=source.overrides,
         )
         return Listed(answer.status, None, meant)
-
-
-async def _read(answer: Reply) -> bytes | Diagnosis:
-    """The body; more than MOST bytes of one that is longer."""
-    body = bytearray()
-    while len(body) <= MOST:
-        chunk = await answer.chunk()
-        if isinstance(chunk, Diagnosis):
-            return chunk
-        if not chunk:
-            break
-        body += chunk
-    return bytes(body)

@@ -15,7 +15,7 @@ from typing import Any
 from proxy.providers import openai
 from proxy.providers.anthropic import turns
 from proxy.providers.anthropic.models import EFFORTS, Takes, takes
-from proxy.providers.carried import CannotCarry, Dropped
+from proxy.providers.carried import CannotCarry, Dropped, Sieve
 from proxy.terms import Binding, Params
 
 DEFAULT_MAX_TOKENS = 32_000
@@ -85,13 +85,14 @@ _SAMPLING = ("temperature", "top_p", "top_k")
 _THINKS_NOT = {"type": "disabled"}
 _USER_ID = 256
 """Characters that this API takes of a user's id."""
+_SIEVE = Sieve((*READ, *NATIVE), (), DROPPED, REFUSED, _ASKS_NOTHING)
 
 
 def translate(document: Mapping[str, Any], model: str, binding: Binding) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The request, and what it leaves out. Raises CannotCarry."""
     asked = {key: value for key, value in openai.amended(document, binding.params).items() if value is not None}
     dropped = Dropped()
-    _sift(asked, dropped)
+    _SIEVE.sift(asked, dropped)
     system, messages = turns.translate(asked.get("messages"), dropped)
     request: dict[str, Any] = {"model": model, "max_tokens": _max_tokens(asked, binding.params), "messages": messages}
     if system:
@@ -108,19 +109,6 @@ def translate(document: Mapping[str, Any], model: str, binding: Binding) -> tupl
     if user := _user(asked, dropped):
         request["metadata"] = {"user_id": user}
     return request, dropped.names
-
-
-def _sift(asked: Mapping[str, Any], dropped: Dropped) -> None:
-    for key, value in asked.items():
-        if key in READ or key in NATIVE or value in _ASKS_NOTHING.get(key, ()):
-            continue
-        if key in DROPPED:
-            dropped.note(key)
-        elif key in REFUSED:
-            raise CannotCarry(key, f"`{key}` has no counterpart: {REFUSED[key]}")
-        else:
-            why = "This field is not known here, so what it would have changed is not; `params.drop` leaves it out."
-            raise CannotCarry("unknown_field", why, key[:128])
 
 
 def _max_tokens(asked: Mapping[str, Any], params: Params) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from proxy.providers.carried import CannotCarry, Dropped
+from proxy.providers.carried import CannotCarry, Dropped, Sieve
 from proxy.providers.responses import chat_items
 
 SAME = (
@@ -78,13 +78,14 @@ _ASKS_NOTHING: Mapping[str, tuple[object, ...]] = {
     "store": (False,),
     "top_logprobs": (0,),
 }
+_SIEVE = Sieve(READ, SAME, DROPPED, REFUSED, _ASKS_NOTHING)
 
 
 def translate(document: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The Responses request, and what it leaves out. Raises CannotCarry."""
     asked = {key: value for key, value in document.items() if value is not None}
     dropped = Dropped()
-    made: dict[str, Any] = _sift(asked, dropped)
+    made: dict[str, Any] = _SIEVE.sift(asked, dropped)
     made |= {"input": chat_items.translate(asked.get("messages"), dropped), "store": False}
     if asked.get("stream") is True:
         made["stream"] = True
@@ -96,24 +97,6 @@ def translate(document: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, .
     if text := _text(asked):
         made["text"] = text
     return made | _tools(asked), dropped.names
-
-
-def _sift(asked: Mapping[str, Any], dropped: Dropped) -> dict[str, Any]:
-    """What is carried as it is."""
-    same = {}
-    for key, value in asked.items():
-        if key in READ or value in _ASKS_NOTHING.get(key, ()):
-            continue
-        if key in SAME:
-            same[key] = value
-        elif key in DROPPED:
-            dropped.note(key)
-        elif key in REFUSED:
-            raise CannotCarry(key, f"`{key}` has no counterpart: {REFUSED[key]}")
-        else:
-            why = "This field is not known here, so what it would have changed is not; `params.drop` leaves it out."
-            raise CannotCarry("unknown_field", why, key[:128])
-    return same
 
 
 def _text(asked: Mapping[str, Any]) -> dict[str, Any]:

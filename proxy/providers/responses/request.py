@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from proxy.providers.carried import CannotCarry, Dropped
+from proxy.providers.carried import CannotCarry, Dropped, Sieve
 from proxy.providers.responses import items
 
 SAME = (
@@ -81,13 +81,15 @@ _ASKS_NOTHING: Mapping[str, tuple[object, ...]] = {
 _LOGPROBS = "message.output_text.logprobs"
 _LATER = ("allowed_callers", "defer_loading", "output_schema")
 """Of a function: what only tools of the source's own make use of."""
+_SIEVE = Sieve(READ, SAME, DROPPED, REFUSED, _ASKS_NOTHING)
 
 
 def translate(document: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The chat request, and what it leaves out. Raises CannotCarry."""
     asked = {key: value for key, value in document.items() if value is not None}
     dropped = Dropped()
-    chat: dict[str, Any] = _sift(asked, dropped)
+    _no_logprobs(asked.get("include"))
+    chat: dict[str, Any] = _SIEVE.sift(asked, dropped)
     chat["messages"] = items.translate(asked.get("instructions"), asked.get("input"), dropped)
     if asked.get("stream") is True:
         # Without it a stream has no usage, and every Response has one.
@@ -98,24 +100,9 @@ def translate(document: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, .
     return chat, dropped.names
 
 
-def _sift(asked: Mapping[str, Any], dropped: Dropped) -> dict[str, Any]:
-    """What is carried as it is."""
-    if isinstance(wanted := asked.get("include"), list) and _LOGPROBS in wanted:
+def _no_logprobs(include: object) -> None:
+    if isinstance(include, list) and _LOGPROBS in include:
         raise CannotCarry("include", f"`include` asks for what is not carried: {REFUSED['top_logprobs']}")
-    same = {}
-    for key, value in asked.items():
-        if key in READ or value in _ASKS_NOTHING.get(key, ()):
-            continue
-        if key in SAME:
-            same[key] = value
-        elif key in DROPPED:
-            dropped.note(key)
-        elif key in REFUSED:
-            raise CannotCarry(key, f"`{key}` has no counterpart: {REFUSED[key]}")
-        else:
-            why = "This field is not known here, so what it would have changed is not; `params.drop` leaves it out."
-            raise CannotCarry("unknown_field", why, key[:128])
-    return same
 
 
 def _tools(asked: Mapping[str, Any], dropped: Dropped) -> dict[str, Any]:

@@ -17,7 +17,8 @@ import orjson
 
 from proxy.providers import tokens
 from proxy.providers.tokens import Token
-from proxy.terms import Diagnosis, Headers, Progress, Reply
+from proxy.terms import Diagnosis, Headers, Progress
+from proxy.upstream.answer import read
 from proxy.upstream.client import Connecting, Door, RetryBudget
 
 LIMIT = 8.0
@@ -95,7 +96,7 @@ async def exchange(door: Door, grant: Grant, former: Token | None, now_unix: flo
             if isinstance(answer, Diagnosis):
                 return Denied(answer.detail, final=False)
             try:
-                body = await _read(answer)
+                body = await read(answer, _MOST)
             finally:
                 answer.close()
     except TimeoutError:
@@ -129,18 +130,6 @@ def _body(grant: Grant, former: Token | None) -> bytes:
     }
     said = {name: value for name, value in fields.items() if value is not None}
     return orjson.dumps(said) if grant.json else urlencode(said).encode()
-
-
-async def _read(answer: Reply) -> bytes | Diagnosis:
-    body = bytearray()
-    while len(body) <= _MOST:
-        chunk = await answer.chunk()
-        if isinstance(chunk, Diagnosis):
-            return chunk
-        if not chunk:
-            break
-        body += chunk
-    return bytes(body)
 
 
 def _denied(status: int, body: bytes) -> Denied:
