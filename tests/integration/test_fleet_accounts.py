@@ -131,6 +131,8 @@ async def test_a_replica_that_dies_in_a_refresh_loses_nothing(
         server.gate.set()
         assert own_redis.command("GET", key) == owner
         await soon(lambda: bool(lines(replicas, "refreshed")), LOCK + 15)
+        for replica in replicas:
+            await soon(partial(served, replica))
         seen = await load(replicas, 1)
         assert {status for status, _ in seen} == {200}
         assert (server.reused, server.refreshes) == (0, 1)

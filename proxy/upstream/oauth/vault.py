@@ -141,7 +141,8 @@ class Vault:
 
     async def _turn(self, shared: Shared, token: Token | None, owner: str) -> tuple[Token | Found, float]:
         """What the store says, and when it was asked for what it says."""
-        until, settled = self._clock() + LOCK + SETTLE, False
+        # Who has the lock may have let others have their moment first, and got it that much later than this one came.
+        until, settled = self._clock() + LOCK + 2 * SETTLE, False
         while True:
             began = self._clock()
             found = await shared.take(self._key, token, owner, settled=settled)
