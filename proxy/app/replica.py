@@ -283,7 +283,8 @@ class Replica:
         self.started.set()
 
     async def _open(self, config: schema.Config) -> None:
-        server = Server(self.edge.serve, self.edge.malformed, handler_cancellation=True, **_HTTP)
+        lane = self.edge.answer if self.configured.file.lane == "on" else None
+        server = Server(self.edge.serve, self.edge.malformed, lane, handler_cancellation=True, **_HTTP)
         self.data_address = await self._listen(web.ServerRunner(server, shutdown_timeout=1.0), config.listen)
         gate = Gate(self._token, Sessions(time.monotonic, lambda: secrets.token_urlsafe(32)), time.monotonic)
         operators = Operators(

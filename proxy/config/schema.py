@@ -347,6 +347,8 @@ class Config(Part):
     limits: Limits = Field(default_factory=Limits)
     decisions: Decisions = Field(default_factory=Decisions)
     edits: Annotated[Literal["on", "off"], BeforeValidator(words.on_or_off)] = "on"
+    lane: Annotated[Literal["on", "off"], BeforeValidator(words.on_or_off)] = "on"
+    """`off` has aiohttp's server read every request and write every answer."""
 
     @field_validator("state_dir", mode="after")
     @classmethod

@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from aiohttp import web
-
+from proxy.edge.caller import Caller
 from proxy.edge.identity import Identity
 from proxy.edge.refusals import Refusal, error_event
-from proxy.edge.relay import Caller, Pulse
+from proxy.edge.relay import Pulse
 from proxy.providers.hops import hop_by_hop
 from proxy.routing.bindings import Bindings
 from proxy.routing.decision import Attempted, Decision, reason
@@ -50,11 +49,10 @@ class Serving:
 class Exchange:
     """What is known of one request. Mutable while it is served; `close()` freezes it."""
 
-    def __init__(self, request: web.BaseRequest, request_id: str, at: float, serving: Serving) -> None:
-        self.request, self.at, self.serving = request, at, serving
+    def __init__(self, caller: Caller, request_id: str, at: float, serving: Serving) -> None:
+        self.caller, self.at, self.serving = caller, at, serving
         self.ports = ports = serving.ports
         self.started = ports.clock()
-        self.caller = Caller(request, ports.clock)
         self.task = asyncio.current_task()
         self.pulse: Pulse | None = None
         """Of a stream."""
@@ -130,8 +128,8 @@ class Exchange:
         """An error answer; `error` stands for `body` where only an event can still be sent."""
         if not self.caller.opened:
             # The rest of a body that nobody will read would be taken for the next request.
-            unread = not self.request.content.is_eof()
-            await self.caller.send(status, (*headers, *self.headers()), body, close=close or unread)
+            close = close or self.caller.unread
+            await self.caller.send(status, (*headers, *self.headers()), body, close=close)
             return
         retry = {name.replace("-", "_"): value for name, value in headers if name in _RETRY_WORDS}
         assert self.endpoint is not None  # noqa: S101  # only a stream of an endpoint is ever held
@@ -141,7 +139,7 @@ class Exchange:
 
     def close(self) -> Decision:
         """The story, now that it has ended."""
-        now, caller, called = self.ports.clock(), self.caller, self.request.headers.get("x-request-id")
+        now, caller, called = self.ports.clock(), self.caller, self.caller.headers.get("x-request-id")
         return Decision(
             request_id=self.trail.request_id,
             caller_request_id=_printable(called) if called else None,

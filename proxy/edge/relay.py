@@ -15,85 +15,11 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from aiohttp import HttpVersion11, hdrs, web
-
-from proxy.terms import Abandoned, Accepted, Cause, Diagnosis, Headers, Interrupted, Sign, Stream, StreamEvent
+from proxy.edge.caller import Caller
+from proxy.terms import Abandoned, Accepted, Cause, Diagnosis, Interrupted, Sign, Stream, StreamEvent
 
 _LAST_BYTE_WAIT = 0.25
 """Seconds for the upstream to end its answer after the terminal event, so that its connection can be used again."""
-
-
-class Caller:
-    """The caller's end of one exchange: opened once, written in order, finished or cut."""
-
-    def __init__(self, request: web.BaseRequest, clock: Callable[[], float]) -> None:
-        self._request, self._clock = request, clock
-        self._response: web.StreamResponse | None = None
-        self.status = 0
-        """What was sent; 0 until then."""
-        self.body_out = 0
-        self.first_byte: float | None = None
-
-    @property
-    def opened(self) -> bool:
-        return self._response is not None
-
-    @property
-    def response(self) -> web.StreamResponse:
-        if self._response is None:
-            raise RuntimeError("no answer was opened")
-        return self._response
-
-    async def send(self, status: int, headers: Headers, body: bytes, *, close: bool = False) -> None:
-        """A whole answer at once."""
-        response = web.Response(status=status, body=body, headers=headers)
-        await self._open(response, close)
-        self._count(len(body))
-        await response.write_eof()
-
-    async def open(self, status: int, headers: Headers) -> None:
-        """Begin an answer of unknown length. Its head leaves with the first bytes that are written."""
-        if self._request.version < HttpVersion11:
-            # HTTP/1.0 has no chunks: there the end of the connection is the end of the answer.
-            await self._open(web.StreamResponse(status=status, headers=headers), close=True)
-            return
-        # Not a StreamResponse, which sends its head by itself.
-        response = web.Response(status=status, headers=headers)
-        if hdrs.CONTENT_LENGTH not in response.headers:
-            response.enable_chunked_encoding()
-        await self._open(response, close=False)
-
-    async def _open(self, response: web.StreamResponse, close: bool) -> None:
-        if close:
-            response.force_close()
-        self._response, self.status = response, response.status
-        await response.prepare(self._request)
-
-    async def write(self, data: bytes) -> None:
-        """Bytes for the caller; returns when it keeps up."""
-        self._count(len(data))
-        await self.response.write(data)
-
-    async def finish(self, *, close: bool = False) -> None:
-        """The answer's end; `close` ends the connection as well."""
-        if close:
-            self.response.force_close()
-        await self.response.write_eof()
-        transport = self._request.transport
-        if close and transport is not None and not transport.is_closing() and transport.can_write_eof():
-            # Not when the exchange is over: its caller has seen the last chunk, and may send its next request here.
-            transport.write_eof()
-
-    def cut(self) -> None:
-        """Drop the connection, so that what was sent cannot pass for a whole answer."""
-        self.response.force_close()
-        if self._request.transport is not None:
-            self._request.transport.abort()
-
-    def _count(self, size: int) -> None:
-        if self.first_byte is None:
-            self.first_byte = self._clock()
-        self.body_out += size
 
 
 class Pulse:
