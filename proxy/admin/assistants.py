@@ -23,6 +23,7 @@ from proxy.breaker.state import View, severity
 from proxy.config import edits as over
 from proxy.config import schema
 from proxy.config.ledger import Author, Revision
+from proxy.config.thresholds import OwnBreaker
 from proxy.record.document import breaker_document
 from proxy.record.lately import Lately
 from proxy.routing.bindings import Bindings, Chain, Route, Tier
@@ -64,7 +65,7 @@ class Rebound(Asked):
     fallbacks: Annotated[Any, Documented(list[schema.Binding] | None)] = None
     chains: Annotated[Any, Documented(dict[Literal["embeddings"], schema.Chain] | None)] = None
     timeouts: Annotated[Any, Documented(schema.Timeouts | None)] = None
-    breaker: Annotated[Any, Documented(schema.OwnBreaker | None)] = None
+    breaker: Annotated[Any, Documented(OwnBreaker | None)] = None
 
     def given(self) -> dict[str, Any]:
         """Those that were named."""

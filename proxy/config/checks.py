@@ -12,7 +12,8 @@ from collections.abc import Iterator
 
 from proxy.config.fault import Finding, Loc
 from proxy.config.oauth import OAuth
-from proxy.config.schema import Binding, Chain, Config, Thresholds, merge
+from proxy.config.schema import Binding, Chain, Config
+from proxy.config.thresholds import Thresholds, merge
 from proxy.config.words import listed, nearest
 from proxy.providers.kinds import KINDS
 from proxy.terms import EMBEDDINGS

@@ -14,6 +14,7 @@ from proxy.admin.shapes.shape import Shape
 from proxy.admin.trial.findings import Level, What
 from proxy.breaker.state import Word
 from proxy.config import schema
+from proxy.config.thresholds import OwnBreaker
 
 
 class Resolved(Shape):
@@ -66,7 +67,7 @@ class Assistant(Shape):
     fallbacks: list[schema.Binding]
     chains: dict[str, schema.Chain]
     timeouts: schema.Timeouts
-    breaker: schema.OwnBreaker | None
+    breaker: OwnBreaker | None
     origin: dict[str, Literal["operator", "migration", "default"]]
     """Of each field."""
     edited: list[str]

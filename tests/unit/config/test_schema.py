@@ -16,7 +16,8 @@ import proxy
 from proxy import terms
 from proxy.config import load, source_kinds
 from proxy.config.addresses import Address
-from proxy.config.schema import Config, Thresholds
+from proxy.config.schema import Config
+from proxy.config.thresholds import Thresholds
 from proxy.providers.kinds import KINDS
 from proxy.providers.presets import PRESETS
 
