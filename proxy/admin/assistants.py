@@ -153,6 +153,7 @@ class Assistants:
             "source": binding.source,
             "kind": binding.kind,
             "model": binding.model,
+            "model_from": tier.model_from,
             "url": self.configured.current.sources[binding.source].base_url,
             "breaker": breaker_document(worst, self.to_unix),
             "breakers": {endpoint: breaker_document(view, self.to_unix) for endpoint, view in views.items()},
@@ -223,7 +224,7 @@ def _resolved(tiers: list[dict[str, Any]]) -> dict[str, Any] | None:
     """Where the primary's requests go."""
     for tier in tiers:
         if tier["chain"] is None and tier["tier"] == "primary":
-            return {key: tier[key] for key in ("source", "kind", "model", "url")}
+            return {key: tier[key] for key in ("source", "kind", "model", "model_from", "url")}
     return None
 
 

@@ -3,6 +3,7 @@
 1. A Config is valid part by part; what its parts say of each other is checks.py's, and load.py runs both.
 2. Everything is frozen, and a secret is wrapped so that no repr shows it.
 3. An explicit `null` means "nothing here" for what may be empty, and the default for everything else.
+   It stays as it was written: what holds in its place, like a binding's model, is worked out where it is asked for.
 4. Durations are seconds and sizes bytes, whatever way they were written.
 """
 
@@ -79,19 +80,19 @@ class Binding(Part):
 
     source: Name
     """The name of an entry under `sources`."""
-    model: Model
-    """The model as its source calls it; "*" passes the caller's own through."""
+    model: Model | None = None
+    """The model as its source calls it; "*" passes the caller's own through. Null: the source's `default_model`."""
     params: Params = Field(default_factory=Params)
     context: Annotated[Whole, AfterValidator(within(1, 10**9, "1 to 1000000000 tokens"))] | None = None
     """Declared context window, in tokens."""
     supports: tuple[Ability, ...] | None = None
     """Declared abilities; leave it out to declare nothing."""
 
-    def resolve(self, kind: str) -> terms.Binding:
-        """The binding as routing knows it, at a source of this kind."""
+    def resolve(self, kind: str, model: str) -> terms.Binding:
+        """The binding as routing knows it, at a source of this kind, with the model that `Config.model_of` gives."""
         params = terms.Params(self.params.drop, self.params.set, self.params.cap)
         supports = None if self.supports is None else frozenset(map(str, self.supports))
-        return terms.Binding(self.source, kind, self.model, params, self.context, supports)
+        return terms.Binding(self.source, kind, model, params, self.context, supports)
 
 
 class Chain(Part):
@@ -151,6 +152,8 @@ class Source(Part):
     """Of kind azure-openai: its deployments are then named in the path."""
     api: source_kinds.Api = "both"
     """The part of OpenAI's API that it has: chat completions, Responses; what it lacks is asked for by the other."""
+    default_model: Model | None = None
+    """The model of every binding to this source that names none."""
     api_key: Secret | None = None
     """Sent as a bearer token; as `x-api-key` to kind anthropic, as `api-key` to kind azure-openai."""
     oauth: OAuth | None = None
@@ -338,6 +341,11 @@ class Config(Part):
         # Where one replica listens and keeps its state is its own.
         same = self.model_copy(update={"listen": None, "admin": None, "state_dir": None})
         return hashlib.sha256(repr(same).encode()).hexdigest()[:12]
+
+    def model_of(self, binding: Binding) -> str | None:
+        """The model that a binding is bound to: its own, or else its source's default; None where neither names one."""
+        source = self.sources.get(binding.source)
+        return binding.model if binding.model is not None or source is None else source.default_model
 
     def policy(self, assistant: str, source: str) -> Thresholds:
         """The breaker values for one assistant's use of one source; both must exist."""

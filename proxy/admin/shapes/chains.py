@@ -15,6 +15,7 @@ from proxy.admin.trial.findings import Level, What
 from proxy.breaker.state import Word
 from proxy.config import schema
 from proxy.config.thresholds import OwnBreaker
+from proxy.routing.bindings import ModelFrom
 
 
 class Resolved(Shape):
@@ -23,6 +24,7 @@ class Resolved(Shape):
     source: str
     kind: str
     model: str
+    model_from: ModelFrom
     url: str
 
 
@@ -35,6 +37,8 @@ class Tier(Shape):
     source: str
     kind: str
     model: str
+    model_from: ModelFrom
+    """Its binding, or its source as the default of those that name none."""
     url: str
     breaker: BreakerSaid
     """The worst of them."""
@@ -174,6 +178,8 @@ class Resolves(Shape):
     """Where a request would go."""
 
     kind: str
+    model: str
+    model_from: ModelFrom
     url: str
     headers: list[str]
     """Names of those that the source adds."""
@@ -213,7 +219,8 @@ class Tested(Shape):
     """What a test of a binding found."""
 
     source: str
-    model: str
+    model: str | None
+    """As it was asked for; `resolves` has the one that is meant."""
     assistant: str | None
     ok: bool
     resolves: Resolves | None
