@@ -117,6 +117,11 @@ _CASES = {
         "f:7:75: assistants.a.chains.embeddings.fallbacks.0.model: another model than primary's: "
         "vectors of two models do not fit in one index; use one embedding model in the whole chain",
     ),
+    "no model in an embeddings chain": (
+        _EMBEDDINGS.replace("%s", "null"),
+        "f:6:96: assistants.a.chains.embeddings.fallbacks.0.model: "
+        + _NO_MODEL.replace("`one`", "`two`").replace("sources.one", "sources.two"),
+    ),
     "an unknown source, and no model": (
         "assistants: {a: {primary: {source: ones}}}",
         "f:5:36: assistants.a.primary.source: `ones` does not stand under `sources`; did you mean `one`?",
@@ -301,6 +306,10 @@ def test_a_default_model_makes_one_target_too() -> None:
     read = load.parse(shared.replace("{source: one}", "{source: one, model: ''}"), "f", {}, Path())
     assert isinstance(read, tuple)
     assert [fault.path for fault in read] == ["assistants.a.primary.model"]
+    unnamed = (_TWINS % ("k", 5, "", "null")).replace("{source: one, model: m}", "{source: one}")
+    read = load.parse(unnamed, "f", {}, Path())
+    assert isinstance(read, tuple)
+    assert [fault.path for fault in read] == ["assistants.a.primary.model", "assistants.b.primary.model"]
 
 
 @pytest.mark.parametrize(
