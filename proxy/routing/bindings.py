@@ -10,11 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from proxy.breaker.permit import Guard
 from proxy.breaker.state import Policy
 from proxy.config import schema
 from proxy.terms import ENDPOINTS, Binding, Endpoint
+
+ModelFrom = Literal["binding", "source"]
+"""Who names a tier's model: its binding, or its source, as the default of those that name none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,7 @@ class Tier:
     """By endpoint name: a key may serve one path and be refused on another."""
     lacks: frozenset[str] = frozenset()
     """Names of endpoints that its kind of source has no way to be asked."""
+    model_from: ModelFrom = "binding"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +147,8 @@ def _tier(
     endpoints: list[Endpoint],
     identify: Callable[[str], str],
 ) -> Tier:
-    source = config.sources[bound.source]
+    source, model = config.sources[bound.source], config.model_of(bound)
+    assert model is not None  # noqa: S101  # a checked configuration names one for every binding
     secret = source.credential
     credential = f"{source.kind}|{source.base_url}|{identify(secret)}" if secret else None
     values = config.policy(assistant, bound.source)
@@ -152,11 +158,12 @@ def _tier(
     scope = f"|{assistant}" if values.own else ""
     guards = {
         endpoint.name: Guard(
-            f"{source.kind}|{source.base_url}|{bound.model}|{endpoint.name}|{credential or ''}{scope}",
+            f"{source.kind}|{source.base_url}|{model}|{endpoint.name}|{credential or ''}{scope}",
             credential,
             policy,
         )
         for endpoint in endpoints
     }
     lacks = frozenset(each.name for each in endpoints if not source.speaks.serves(each))
-    return Tier(tier, bound.resolve(source.kind), guards, lacks)
+    named: ModelFrom = "source" if bound.model is None else "binding"
+    return Tier(tier, bound.resolve(source.kind, model), guards, lacks, named)
