@@ -9,11 +9,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from proxy.breaker.permit import Guard
 from proxy.breaker.state import Policy
 from proxy.config import schema
+from proxy.providers.dialect import Dialect
 from proxy.terms import ENDPOINTS, Binding, Endpoint
 
 
@@ -28,6 +29,8 @@ class Tier:
     """By endpoint name: a key may serve one path and be refused on another."""
     lacks: frozenset[str] = frozenset()
     """Names of endpoints that its kind of source has no way to be asked."""
+    sifters: Mapping[str, Dialect] = field(default_factory=dict)
+    """By endpoint name: what its source speaks, where a request may have what that refuses or leaves out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +145,8 @@ def _tier(
     endpoints: list[Endpoint],
     identify: Callable[[str], str],
 ) -> Tier:
-    source = config.sources[bound.source]
+    source, speaks = config.sources[bound.source], config.sources[bound.source].speaks
+    binding = bound.resolve(source.kind)
     secret = source.credential
     credential = f"{source.kind}|{source.base_url}|{identify(secret)}" if secret else None
     values = config.policy(assistant, bound.source)
@@ -158,5 +162,6 @@ def _tier(
         )
         for endpoint in endpoints
     }
-    lacks = frozenset(each.name for each in endpoints if not source.speaks.serves(each))
-    return Tier(tier, bound.resolve(source.kind), guards, lacks)
+    lacks = frozenset(each.name for each in endpoints if not speaks.serves(each))
+    sifters = {each.name: speaks for each in endpoints if each.name not in lacks and speaks.sifts(each, binding)}
+    return Tier(tier, binding, guards, lacks, sifters)
