@@ -204,9 +204,16 @@ def internal_error() -> Refusal:
 
 
 def soonest(steps: Sequence[Step], views: Mapping[str, View], now: float) -> float | None:
-    """When one of the tiers, by name, can be tried, on the clock of `now`; None when only an operator can help."""
+    """When one of the tiers, by name, can be tried, on the clock of `now`; None when only an operator can help, or the
+    caller: a tier that cannot be asked this is never due.
+    """
+    unfit = {step.tier for step in steps if isinstance(step, Skipped) and step.reason == "unsupported"}
     asked = {step.tier: step.retry_after or 0.0 for step in steps if isinstance(step, Attempted)}
-    moments = [now + asked.get(tier, 0.0) if view.word is Word.CLOSED else view.until for tier, view in views.items()]
+    moments = [
+        now + asked.get(tier, 0.0) if view.word is Word.CLOSED else view.until
+        for tier, view in views.items()
+        if tier not in unfit
+    ]
     return min((moment for moment in moments if moment is not None), default=None)
 
 

@@ -67,6 +67,14 @@ def test_the_soonest_tier_counts() -> None:
     assert soonest((_DOWN,), {"fallback-1": View(Word.CLOSED)}, _NOW) == _NOW
 
 
+def test_a_tier_that_cannot_be_asked_is_never_due() -> None:
+    """However well it is: to come again helps only where another one was down."""
+    unfit = Skipped("primary", "a", "m", "unsupported", 995.0, View(Word.CLOSED), uncarried="logprobs")
+    well = View(Word.CLOSED)
+    assert soonest((unfit, _PARKED), {"primary": well, "fallback-1": _LIMIT}, _NOW) == 1030.0
+    assert soonest((unfit,), {"primary": well}, _NOW) is None
+
+
 @pytest.mark.parametrize("name", ["logprobs", "m\ud800\n", 'say "please"'])
 def test_what_cannot_be_carried_is_named_as_the_caller_wrote_it(name: str) -> None:
     """In OpenAI's form, also where it is no text that could be encoded; and in a stream likewise."""
