@@ -72,7 +72,7 @@ class Cause(StrEnum):
     STATE_NOT_HERE = "state_not_here"
     CLIENT_FAULT = "client_fault"
     UNSUPPORTED = "unsupported"
-    """This kind of source has no way to be asked this; nothing was sent. Another tier may have one."""
+    """This source cannot do such a thing, as its `faults` in the configuration say. Another tier may."""
     LOCAL = "local"
     """Our own trouble: file descriptors, memory, our resolver, our pool is full."""
 
@@ -209,8 +209,6 @@ class Accepted:
     """Nothing is left to read from `reply`."""
     usage: Usage | None = None
     model: str | None = None
-    dropped: tuple[str, ...] = ()
-    """Fields of the request that this tier could not be asked, and that only tune."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,8 +71,6 @@ class Exchange:
         self.pending = False
         """The answer was opened before it was known which tier gives it."""
         self.served: Attempted | None = None
-        self.dropped: tuple[str, ...] = ()
-        """Fields that the tier which serves was not asked."""
         self.quoted: Attempted | None = None
         """Nothing was served, and the caller reads what this attempt's upstream said."""
         self.refusal: Refusal | None = None
@@ -97,8 +95,8 @@ class Exchange:
         ]
         if (self.served is None or self.served.tier != "primary") and (why := reason(self.trail.steps)):
             given.append(("x-homeport-reason", why))
-        if self.dropped:
-            given.append(("x-homeport-dropped", ", ".join(self.dropped)))
+        if self.served and self.served.dropped:
+            given.append(("x-homeport-dropped", ", ".join(self.served.dropped)))
         if spoke and spoke.upstream_id:
             given.append(("x-homeport-upstream-request-id", spoke.upstream_id))
         return tuple(given)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 
+from proxy.providers.dialect import Call
 from proxy.terms import Accepted, Binding, Limits, Outcome, Progress, Question, Rejected
 from proxy.upstream.attempt import Attempt
 from proxy.upstream.client import Connections, Door, RetryBudget
@@ -32,10 +33,14 @@ class Upstreams:
             return known[1].shared()
         return Door(source.connecting, self._budget)
 
-    async def send(self, question: Question, binding: Binding, limits: Limits, progress: Progress) -> Outcome:
-        """Ask one tier. Ends as Accepted, Rejected or Failed; the caller owns an Accepted reply and must close it."""
+    async def send(
+        self, question: Question, binding: Binding, limits: Limits, progress: Progress, call: Call | None
+    ) -> Outcome:
+        """Ask one tier: by `call` where its dialect sifts. Ends as Accepted, Rejected or Failed; the caller owns an
+        Accepted reply and must close it.
+        """
         source, door = self._sources[binding.source]
-        attempt = Attempt(question, binding, limits, progress, source, self._unix)
+        attempt = Attempt(question, binding, limits, progress, call, source, self._unix)
         outcome = await attempt.run(door)
         for kind, left in _remaining(outcome):
             self.remaining[binding.source, binding.model, kind] = left

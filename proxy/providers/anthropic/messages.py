@@ -52,6 +52,9 @@ class Messages:
     def serves(self, endpoint: Endpoint) -> bool:
         return endpoint == CHAT
 
+    def sifts(self, endpoint: Endpoint, binding: Binding) -> bool:
+        return True
+
     def call(self, question: Question, binding: Binding) -> Call | Uncarried:
         if not self.serves(question.endpoint):
             return Uncarried(

@@ -63,6 +63,9 @@ class Through(ABC):
     def serves(self, endpoint: Endpoint) -> bool:
         return self._inner.serves(self.by if endpoint == self.asked else endpoint)
 
+    def sifts(self, endpoint: Endpoint, binding: Binding) -> bool:
+        return endpoint == self.asked or self._inner.sifts(endpoint, binding)
+
     def call(self, question: Question, binding: Binding) -> Call | Uncarried:
         if question.endpoint != self.asked:
             return self._inner.call(question, binding)
