@@ -232,10 +232,19 @@ class Lane(asyncio.Protocol):
 
     async def write(self, data: bytes) -> None:
         """Returns when the caller keeps up."""
+        self.push(data)
+        await self.room()
+
+    def push(self, data: bytes) -> bool:
+        """Does the caller keep up?"""
         transport = self.transport
         if transport.is_closing():
             raise ConnectionResetError("the caller has left")
         transport.write(data)
+        return self._room is None
+
+    async def room(self) -> None:
+        """Returns when the caller keeps up."""
         if self._room is not None:
             # Two may wait: the one that is cancelled must not cancel what the other waits for.
             await asyncio.shield(self._room)
@@ -346,11 +355,21 @@ class _InLane(Caller):
         return lane.last
 
     async def write(self, data: bytes) -> None:
-        self._count(len(data))
+        if not self.push(data):
+            await self._lane.room()
+
+    def push(self, data: bytes) -> bool:
         if not data:
-            return
-        head, self._head = self._head, b""
-        await self._lane.write(b"%b%x\r\n%b\r\n" % (head, len(data), data) if self._chunked else head + data)
+            return True
+        self._count(len(data))
+        if self._chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        if self._head:
+            data, self._head = self._head + data, b""
+        return self._lane.push(data)
+
+    async def room(self) -> None:
+        await self._lane.room()
 
     async def finish(self, *, close: bool = False) -> None:
         head, self._head = self._head, b""

@@ -252,7 +252,9 @@ class ChoicesReader(_Reader):
         return (Sign.CONTENT if content else Sign.LIFE), None
 
     def _choice(self, choice: Mapping[str, Any]) -> bool:
-        index = choice.get("index", 0)
+        index = choice.get("index")
+        if not isinstance(index, int):
+            index = 0
         if choice.get("finish_reason"):
             self._finished.add(index)
             self._open.discard(index)
@@ -292,7 +294,9 @@ class ResponsesReader(_Reader):
         return Sign.DONE
 
     def _read(self, name: str, document: dict[str, Any]) -> tuple[Sign, Mapping[str, Any] | None]:
-        kind = document.get("type") or name
+        kind = document.get("type")
+        if not isinstance(kind, str):
+            kind = name
         response = document.get("response")
         if isinstance(response, dict):
             self._note(response)
