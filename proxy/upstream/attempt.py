@@ -38,7 +38,7 @@ from proxy.terms import (
     Stream,
     StreamEvent,
 )
-from proxy.upstream.alarm import Alarm
+from proxy.upstream.alarm import Bell
 from proxy.upstream.client import Door
 from proxy.upstream.source import Source
 
@@ -65,20 +65,21 @@ class Attempt:
         call: Call | None,
         source: Source,
         unix: Callable[[], float],
+        bell: Bell,
     ) -> None:
         self._question, self._binding, self._limits = question, binding, limits
         self._progress, self._call, self._source, self._unix = progress, call, source, unix
         self._dialect = source.dialect
         self._rewrites = source.dialect.rewrites(question.endpoint)
         self._verge: Diagnosis = limits.overrun
-        self._alarm = Alarm()
+        self._alarm = bell.alarm()
         self._reply: Reply | None = None
 
     async def run(self, door: Door) -> Outcome:
         """Ask. Ends as Accepted, Rejected or Failed; the caller owns an Accepted reply and must close it."""
         outcome: Outcome | None = None
         try:
-            async with self._alarm:
+            with self._alarm:
                 self._until_life()
                 outcome = await self._exchange(door)
         except TimeoutError:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from proxy.providers.dialect import Call
 from proxy.terms import Accepted, Binding, Limits, Outcome, Progress, Question, Rejected
+from proxy.upstream.alarm import Bell
 from proxy.upstream.attempt import Attempt
 from proxy.upstream.client import Connections, Door, RetryBudget
 from proxy.upstream.source import Source
@@ -20,6 +21,7 @@ class Upstreams:
     ) -> None:
         """A source that goes where it went in `former` keeps its connections."""
         self._unix = unix
+        self._bell = Bell()
         self._budget: RetryBudget = RetryBudget() if former is None else former._budget
         known: Mapping[str, tuple[Source, Door]] = {} if former is None else former._sources
         self.remaining: dict[tuple[str, str, str], float] = {} if former is None else former.remaining
@@ -40,7 +42,7 @@ class Upstreams:
         Accepted reply and must close it.
         """
         source, door = self._sources[binding.source]
-        attempt = Attempt(question, binding, limits, progress, call, source, self._unix)
+        attempt = Attempt(question, binding, limits, progress, call, source, self._unix, self._bell)
         outcome = await attempt.run(door)
         for kind, left in _remaining(outcome):
             self.remaining[binding.source, binding.model, kind] = left
@@ -58,6 +60,7 @@ class Upstreams:
         """Drop every connection that no later configuration has taken over."""
         for _, door in self._sources.values():
             await door.close()
+        self._bell.close()
 
 
 _REMAINING = {
