@@ -13,7 +13,7 @@ from proxy.edge.caller import Caller
 from proxy.edge.identity import Identity
 from proxy.edge.refusals import Refusal, error_event
 from proxy.edge.relay import Pulse
-from proxy.providers.hops import hop_by_hop
+from proxy.providers.hops import Passing
 from proxy.routing.bindings import Bindings
 from proxy.routing.decision import Attempted, Decision, reason
 from proxy.routing.walk import Ports, Trail
@@ -173,11 +173,5 @@ def _printable(given: str) -> str:
 _RETRY_WORDS = frozenset({"retry-after", "x-should-retry", "x-homeport-retry-at"})
 
 
-def headers_down(headers: Headers) -> Headers:
-    """An upstream's headers as the caller may see them."""
-    hops = hop_by_hop(headers)
-    return tuple(
-        (name, value)
-        for name, value in headers
-        if (low := name.lower()) not in _NOT_DOWN and low not in hops and not low.startswith("x-homeport-")
-    )
+headers_down = Passing(lambda low: low not in _NOT_DOWN and not low.startswith("x-homeport-"))
+"""An upstream's headers as the caller may see them."""

@@ -20,7 +20,7 @@ import orjson
 
 from proxy.providers import faults, lenient
 from proxy.providers.dialect import Call
-from proxy.providers.hops import hop_by_hop
+from proxy.providers.hops import Names
 from proxy.terms import (
     Accepted,
     Binding,
@@ -98,9 +98,8 @@ class Attempt:
         if isinstance(answer, Diagnosis):
             return Failed(answer)
         self._reply = answer
-        upstream_id = next((value for name, value in answer.headers if name.lower() in _UPSTREAM_IDS), None)
+        upstream_id, kind = _id_and_type(answer.headers)
         self._progress.upstream_id = source.named(upstream_id) if upstream_id else None
-        kind = _content_type(answer.headers)
         if not 200 <= answer.status < 300:
             return await self._rejected(answer)
         if kind == "text/html":
@@ -130,7 +129,7 @@ class Attempt:
     async def _post(self, door: Door, call: Call, bearer: str = "") -> Reply | Diagnosis:
         source = self._source
         credential = (("Authorization", f"Bearer {bearer}"),) if bearer else ()
-        headers = (*_headers_up(self._question, source), *credential)
+        headers = (*source.passing(self._question.headers), *source.fixed, *credential)
         return await door.post(source.base_url + call.path, headers, call.body, self._progress, self._limits.connect)
 
     # -- limits of time
@@ -281,26 +280,13 @@ def _as_json(headers: Headers) -> Headers:
     return (*(pair for pair in headers if pair[0].lower() != "content-type"), *_JSON)
 
 
-def _content_type(headers: Headers) -> str:
-    value = next((value for name, value in headers if name.lower() == "content-type"), "")
-    return value.partition(";")[0].strip().lower()
+_TOLD = Names(lambda low: "id" if low in _UPSTREAM_IDS else "type" if low == "content-type" else "")
 
 
-_UP_PREFIXES = ("accept", "content-", "openai-", "anthropic-", "x-stainless-")
-_UP = frozenset({"user-agent", "idempotency-key", "traceparent", "tracestate"})
-# Content codings are undone at both doors, so that answers can be read; the framing is each connection's own.
-_NOT_UP = frozenset({"accept-encoding", "content-encoding", "content-length", "openai-organization", "openai-project"})
-
-
-def _headers_up(question: Question, source: Source) -> Headers:
-    hops, foreign = hop_by_hop(question.headers), source.dialect.foreign
-    kept = [
-        (name, value)
-        for name, value in question.headers
-        if ((low := name.lower()).startswith(_UP_PREFIXES) or low in _UP or low in source.forward_headers)
-        and low not in _NOT_UP
-        and low not in hops
-        and not (foreign and low.startswith(foreign))
-    ]
-    fixed = {name.lower() for name, _ in source.headers}
-    return (*(pair for pair in kept if pair[0].lower() not in fixed), *source.headers, ("Accept-Encoding", "identity"))
+def _id_and_type(headers: Headers) -> tuple[str, str]:
+    """What the upstream calls the request, and the media type of its answer; the first of each, empty without one."""
+    said = {"": "", "id": "", "type": ""}
+    for name, value in headers:
+        if (what := _TOLD[name]) and not said[what]:
+            said[what] = value
+    return said["id"], said["type"].partition(";")[0].strip().lower()
