@@ -4,6 +4,8 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+# What was compiled is kept, whatever the environment says: the tests start Homeport hundreds of times.
+unexport PYTHONDONTWRITEBYTECODE
 
 help:
 	@echo "make demo       see what Homeport does: simulated upstreams, no key needed (Ctrl-C ends it)"
