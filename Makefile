@@ -35,8 +35,9 @@ test: lint
 	@.ci/need haproxy haproxy
 	@.ci/need kubectl kubernetes-client
 	@.ci/need systemd-analyze systemd
-	@# Files side by side: most of what they do is wait. Within a file tests share servers and go one by one.
-	$(BIN)/pytest -n 3 --dist loadfile
+	@# Files side by side: most of what they do is wait. Within a file tests share servers and go one by one. In the order
+	@# of testpaths, which begins with those that wait: what comes last must be short, so that nobody is waited for alone.
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 test-long: setup
 	@.ci/need redis-server redis-server
