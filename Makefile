@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # What was compiled is kept, whatever the environment says: the tests start Homeport hundreds of times.
 unexport PYTHONDONTWRITEBYTECODE
+ALONE := tests/long/test_truth_audit.py tests/long/test_panels.py
 
 help:
 	@echo "make demo       see what Homeport does: simulated upstreams, no key needed (Ctrl-C ends it)"
@@ -44,7 +45,10 @@ test-long: setup
 	@.ci/need prometheus prometheus
 	@.ci/need haproxy haproxy
 	@.ci/need chromium chromium
-	$(BIN)/pytest tests/long
+	@# Alone: the audit tells a connection that was slow from one that was not to be had, and panels tell of a busy machine.
+	$(BIN)/pytest $(ALONE)
+	@# Two at a time: most of what the others do is wait.
+	$(BIN)/pytest -n 2 --dist loadfile tests/long $(ALONE:%=--ignore=%)
 
 bench: setup
 	@.ci/need nginx nginx-light
