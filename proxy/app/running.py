@@ -48,11 +48,11 @@ async def serve(
         beside.append(loop.create_task(_obey(replica, line, words, log)))
     try:
         await replica.start()
-        if line is not None:
-            await line.ready()
         if replica.made_up_token is not None:
             address, token = replica.admin_address, replica.made_up_token
             announce(f"operators' page: {address}/ and its token for this run (admin.token sets one): {token}")
+        if line is not None:
+            await line.ready()
         await term.wait()
         await replica.drain(again)
     finally:

@@ -17,7 +17,7 @@ from proxy.config.fault import Fault
 from proxy.config.schema import Config
 
 MOST = 128
-_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+_GROUP, _GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 
 def own(config: Config, number: int) -> Config:
@@ -65,11 +65,12 @@ def count(text: str) -> int:
     return int(text)
 
 
-def processors(quota: Path = _QUOTA) -> int:
-    """CPUs that this process may use: those that it may run on, and no more than its control group's quota."""
+def processors(group: Path = _GROUP, groups: Path = _GROUPS) -> int:
+    """CPUs that this process may use: those that it may run on, and no more than its control group's quota is worth."""
     mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        most, period = quota.read_text().split()
+        own = group.read_text().rpartition("0::/")[2].strip()
+        most, period = (groups / own / "cpu.max").read_text().split()
         return max(1, min(mine, math.ceil(int(most) / int(period))))
     except (OSError, ValueError):  # no control groups, or no quota: "max 100000"
         return mine

@@ -82,10 +82,13 @@ def test_a_number_of_workers_is_one(text: str) -> None:
 
 def test_auto_is_what_this_process_may_use(tmp_path: Path) -> None:
     """A quota counts, rounded up; its absence, or anything else that stands there, does not."""
-    quota = tmp_path / "cpu.max"
+    group, quota = tmp_path / "cgroup", tmp_path / "system.slice" / "ours" / "cpu.max"
     mine = len(os.sched_getaffinity(0))
-    assert shares.processors(quota) == mine
+    assert shares.processors(group, tmp_path) == mine
+    group.write_text("1:name=systemd:/elsewhere\n0::/system.slice/ours\n")
+    assert shares.processors(group, tmp_path) == mine
+    quota.parent.mkdir(parents=True)
     for text, expected in (("max 100000", mine), ("50000 100000", 1), ("100001 100000", min(mine, 2)), ("?", mine)):
         quota.write_text(text + "\n")
-        assert shares.processors(quota) == expected
+        assert shares.processors(group, tmp_path) == expected
     assert 1 <= shares.count("auto") <= 128
