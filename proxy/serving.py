@@ -47,7 +47,7 @@ class Told:
 def serve(told: Told, say: Callable[[str], None]) -> int | tuple[load.Fault, ...]:
     """Serve until a signal; the exit code, or what the configuration has at fault."""
     try:
-        line = None if told.worker is None else Line(sys.stdin.fileno())
+        line = None if told.worker is None else Line(0)
     except NoSupervisor:
         return (load.Fault("--as-worker", 0, 0, "", "no supervisor has started this", "say --workers"),)
     watched = None if told.file is None else (told.file, watch.mark(told.file))
