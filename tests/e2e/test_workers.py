@@ -116,6 +116,8 @@ async def test_workers_answer_as_one_and_end_as_one(
                     os.kill(pid, signal.SIGTERM)
                 for each in (here, there):
                     await fleet.line("draining", replica=each["replica"], in_flight=1)
+                for pid in fleet.pids.values():
+                    os.kill(pid, signal.SIGTERM)
                 refused = await ask(fleet, post())
                 assert (refused.status, refused.code) == (503, "draining")
                 whole = await kept.until(b"\r\n0\r\n\r\n")
@@ -137,6 +139,7 @@ async def test_a_worker_that_dies_is_replaced_and_none_outlives_the_supervisor(
     async with crew(tmp_path, _config(redis, first)) as fleet:
         file = tmp_path / "homeport.yaml"
         good = file.read_text()
+        await fleet.line("request", request_id=_of(await _ask(fleet, 2), "x-request-id"))
         first.mood = moods.hang_mid_stream(2)
         async with _streaming(fleet, 2) as lost:
             first.mood = moods.pause(0.02)

@@ -28,7 +28,8 @@ def _command(script: str) -> Sequence[str]:
 import os, signal, sys, time
 from pathlib import Path
 number, folder, exit = int(sys.argv[1]), Path.cwd(), os._exit
-while os.read(0, 1) != b"\\n": pass
+seat = b""
+while not seat.endswith(b"\\n"): seat += os.read(0, 1)
 def say(word): os.write(0, word.encode())
 def hear(word):
     while (heard := os.read(0, 1).decode()) != word:
@@ -116,6 +117,22 @@ async def test_a_worker_that_is_killed_while_it_starts_is_started_again() -> Non
     assert [line["why"] for line in watched.said("worker_ended")] == ["SIGKILL"] * 2
 
 
+async def test_who_takes_a_seat_is_who_had_it(tmp_path: Path) -> None:
+    """Number, name, token and addresses are the same; only the token is told once."""
+    kept = '(folder / f"seats-{number}").open("ab").write(seat)'
+    watched = _Watched(
+        f"{kept}\nsay('+')\nif number == 1 and times() == 1: time.sleep(0.2); exit(0)\nhear('d'); exit(0)"
+    )
+    await watched.until("worker_ended")
+    async with asyncio.timeout(_SOON):
+        while len(seats := (tmp_path / "seats-1").read_bytes().splitlines()) < 2:  # noqa: ASYNC110  # other processes
+            await asyncio.sleep(0.01)
+    watched.fleet.stop()
+    assert await watched.code() == 0
+    first, second, other = map(orjson.loads, (*seats, (tmp_path / "seats-2").read_bytes()))
+    assert (first["announce"], second, other["announce"]) == (True, {**first, "announce": False}, False)
+
+
 async def test_a_stop_reaches_who_is_only_starting(tmp_path: Path) -> None:
     """The word waits for it, and nobody is started after."""
     watched = _Watched("times(); time.sleep(0.2); hear('d'); exit(0)")
@@ -125,6 +142,16 @@ async def test_a_stop_reaches_who_is_only_starting(tmp_path: Path) -> None:
     watched.fleet.stop()
     assert await watched.code() == 0
     assert os.listdir(tmp_path) == ["starts-1"]
+
+
+async def test_a_stop_finds_who_is_being_started_at_whatever_moment() -> None:
+    """Also between the start of the process and the first word to it."""
+    for turns in range(12):
+        watched = _Watched("hear('d'); exit(0)")
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        watched.fleet.stop()
+        assert await watched.code() == 0
 
 
 async def test_who_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
