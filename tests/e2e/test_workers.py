@@ -171,7 +171,6 @@ async def test_a_worker_that_dies_is_replaced_and_none_outlives_the_supervisor(
         for number in (1, 2):
             status = orjson.loads(await fleet.told(number, "/api/status", Authorization=f"Bearer {token}"))
             assert status["replica"] == fleet.ready(number)[0]["replica"]
-            assert status["store"]["replicas"] == 2
 
         first.mood = moods.pause(0.1)
         pids = fleet.pids
