@@ -104,7 +104,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     await watched.until("worker_ended", 4)
     (tmp_path / "end-1").touch()
     assert await watched.code() == 4
-    told = [(line["why"], line["again_in_s"]) for line in watched.said("worker_ended") if line["replica"] == "r-2"]
+    told = [(line["why"], line.get("again_in_s")) for line in watched.said("worker_ended") if line["replica"] == "r-2"]
     assert told[:4] == [("SIGKILL", 0.0), ("exit code 4", 0.05), ("exit code 4", 0.1), ("exit code 4", 0.2)]
 
 
