@@ -40,6 +40,7 @@ class OAuth(Part):
     """Of what is sent to `token_url`."""
 
     _file_login: str = PrivateAttr(default="")
+    _file_account: str = PrivateAttr(default="")
 
     @field_validator("token_file", mode="after")
     @classmethod
@@ -65,12 +66,19 @@ class OAuth(Part):
         """The login within the token file; empty where there is none, or before it was read."""
         return self._file_login
 
+    @property
+    def file_account(self) -> str:
+        """Whose the token file says that its tokens are; empty where it says nothing."""
+        return self._file_account
+
     def read_login(self) -> str | None:
         """Look whose tokens the file holds. Reads it; what is wrong with it, if anything is."""
         if self.token_file is None:
             return None
         try:
-            _, self._file_login = tokens.from_file(Path(self.token_file).read_bytes())
+            raw = Path(self.token_file).read_bytes()
+            _, self._file_login = tokens.from_file(raw)
+            self._file_account = tokens.whose(raw)
         except OSError as error:
             return f"cannot be read: {error.strerror}"
         except ValueError as error:

@@ -1,7 +1,8 @@
-"""A source's listing of models as OpenAI writes it, `{"data": [{"id": …}, …]}`, and what asking for it has shown.
+"""A source's listing of models as OpenAI writes it, and what asking for it has shown.
 
-1. It is read leniently: an entry without an id is left out, and what is no listing at all is None, not an empty one.
-2. The names are the source's own words: they are compared with, counted, and never repeated.
+1. It is `{"data": [{"id": …}, …]}`, and for a ChatGPT account `{"models": [{"slug": …}, …]}`.
+2. It is read leniently: an entry without an id is left out, and what is no listing at all is None, not an empty one.
+3. The names are the source's own words: they are compared with, counted, and never repeated.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from dataclasses import dataclass, field
 
 from proxy.providers import lenient
 from proxy.terms import Diagnosis
+
+_FORMS = (("data", "id"), ("models", "slug"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +32,8 @@ def models(body: bytes) -> frozenset[str] | None:
         document = lenient.loads(body)
     except ValueError:
         return None
-    entries = document.get("data") if isinstance(document, dict) else None
-    if not isinstance(entries, list):
-        return None
-    return frozenset(
-        each["id"] for each in entries if isinstance(each, dict) and isinstance(each.get("id"), str) and each["id"]
-    )
+    for place, name in _FORMS if isinstance(document, dict) else ():
+        if isinstance(entries := document.get(place), list):
+            named = (each.get(name) for each in entries if isinstance(each, dict))
+            return frozenset(each for each in named if isinstance(each, str) and each)
+    return None

@@ -35,6 +35,9 @@ class PassThrough:
     def serves(self, endpoint: Endpoint) -> bool:
         return True
 
+    def beside(self, token: str, account: str) -> Headers:
+        return ()
+
     def call(self, question: Question, binding: Binding) -> Call | Uncarried:
         return Call(question.endpoint.path + question.query, openai.render(question, binding))
 
@@ -46,6 +49,9 @@ class PassThrough:
         self, question: Question, binding: Binding, named: Callable[[str], str | None], now_unix: float
     ) -> StreamReader:
         return openai.stream_reader(question.endpoint, named)
+
+    def gatherer(self, named: Callable[[str], str | None]) -> StreamReader | None:
+        return None
 
     def refusal(self, body: bytes, diagnosis: Diagnosis) -> bytes:
         return body

@@ -110,6 +110,25 @@ class Answer:
         self._connection.give_up(self)
 
 
+class Retyped:
+    """An answer of which something else is made than it says: with another content type."""
+
+    def __init__(self, reply: Reply, content_type: str) -> None:
+        self._reply, self.status = reply, reply.status
+        self.headers = retyped(reply.headers, content_type)
+
+    async def chunk(self) -> bytes | Diagnosis:
+        return await self._reply.chunk()
+
+    def close(self) -> None:
+        self._reply.close()
+
+
+def retyped(headers: Headers, content_type: str) -> Headers:
+    """With this content type, and no other."""
+    return (*(pair for pair in headers if pair[0].lower() != "content-type"), ("Content-Type", content_type))
+
+
 async def read(answer: Reply, most: int) -> bytes | Diagnosis:
     """A small answer's body; more than `most` bytes of one that is longer."""
     body = bytearray()
