@@ -21,6 +21,8 @@ from proxy.routing.walk import Ports, Trail
 from proxy.terms import Endpoint, Headers, Usage
 
 # The framing is our own connection's, cookies are the source's business with us, the request id is ours to give.
+_NEVER_DOWN = ("x-homeport-", "x-codex-")
+"""Beginnings: ours to say; and what a ChatGPT account's plan has left, which is its owner's to know."""
 _NOT_DOWN = frozenset({"content-encoding", "content-length", "set-cookie", "x-request-id"})
 
 
@@ -183,5 +185,5 @@ def headers_down(headers: Headers) -> Headers:
     return tuple(
         (name, value)
         for name, value in headers
-        if (low := name.lower()) not in _NOT_DOWN and low not in hops and not low.startswith("x-homeport-")
+        if (low := name.lower()) not in _NOT_DOWN and low not in hops and not low.startswith(_NEVER_DOWN)
     )

@@ -231,6 +231,7 @@ class Attempt:
     async def _gathered(self, reply: Reply, reader: StreamReader) -> Outcome:
         """A stream from a source that has nothing else, read to its end: no stream was asked for."""
         self._set_timer(self._limits.until, self._limits.overrun)
+        ended = Diagnosis(Cause.STREAM_BROKEN, "no_content")
         while True:
             chunk = await reply.chunk()
             if isinstance(chunk, Diagnosis):
@@ -242,13 +243,15 @@ class Attempt:
                     case Sign.GARBAGE:
                         return Failed(Diagnosis(Cause.STREAM_BROKEN, "garbage"))
                     case Sign.DONE if not reader.whole:
-                        return Failed(Diagnosis(Cause.STREAM_BROKEN, "no_content"))
+                        return Failed(ended)
                     case Sign.DONE:
                         return self._whole_json(Retyped(reply, "application/json"), event.raw)
-                    case Sign.LIFE | Sign.CONTENT:
+                    case Sign.CONTENT:
+                        ended = TRUNCATED
+                    case Sign.LIFE:
                         pass
             if not chunk:
-                return Failed(TRUNCATED)
+                return Failed(ended)
             self._until_next_byte()
 
     async def _stream(self, reply: Reply) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -10,48 +11,25 @@ from openai.types.chat import ChatCompletion
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from proxy.demo import responses
-from proxy.demo.answers import Speaker
 from proxy.providers import sse
 from proxy.providers.chatgpt import stream
 from proxy.providers.chatgpt.backend import Backend
 from proxy.providers.chatgpt.stream import AccountReader, Gatherer
 from proxy.providers.kinds import dialect
-from proxy.terms import CHAT, Binding, Cause, Diagnosis, Question, Sign, StreamEvent, StreamReader
+from proxy.terms import CHAT, RESPONSES, Binding, Cause, Diagnosis, Endpoint, Question, Sign, StreamEvent, StreamReader
 from tests.unit.providers.anthropic.transcripts import chunks
+from tests.unit.providers.chatgpt.told import OWN, account, plain
 from tests.unit.providers.responses.asked import NOW, WEATHER, sound
 
+_FOLDER = Path(__file__).parents[1] / "fixtures" / "chatgpt"
 _EVENT: TypeAdapter[ResponseStreamEvent] = TypeAdapter(ResponseStreamEvent)
 _BINDING = Binding("s", "chatgpt-account", "served")
-_LIMITS = b'event: codex.rate_limits\ndata: {"type":"codex.rate_limits","plan_type":"plus","rate_limits":{}}\n\n'
-_NAMELESS = b"event: codex.rate_limits\n\n"
-_ALIVE = b'data: {"type":"keepalive","sequence_number":3}\n\n'
-_BUFFERED = b'data: {"type":"response.metadata","response_id":"resp_1","metadata":{"type":"safety_buffering"}}\n\n'
-_OWN = (_LIMITS, _NAMELESS, _ALIVE, _BUFFERED)
 _ASKED: dict[str, dict[str, Any]] = {
     "text": {},
     "thoughts": {"model": "thinking-m"},
     "tools": {"tools": [WEATHER], "tool_choice": "required"},
     "length": {"max_output_tokens": 2},
 }
-
-
-def _plain(**asked: Any) -> list[bytes]:
-    """The events of OpenAI's own stream."""
-    document = {"model": "m", "input": "Where?", "store": False, **asked, "stream": True}
-    data = b"".join(piece.data for piece in responses.respond(document, Speaker("s")).pieces)
-    splitter = sse.Splitter()
-    return splitter.feed(data)
-
-
-def _account(events: list[bytes]) -> list[bytes]:
-    """The same as an account tells it: events of its own between, and an end that repeats nothing."""
-    *others, last = events
-    name, data = sse.parse(last)
-    document = orjson.loads(data or b"")
-    document["response"]["output"] = []
-    own = [others[0], *_OWN, *others[1:]]
-    return [*own, b"event: " + name.encode() + b"\ndata: " + orjson.dumps(document) + b"\n\n"]
 
 
 def _read(reader: StreamReader, data: bytes) -> list[StreamEvent]:
@@ -67,11 +45,11 @@ def _texts(events: list[StreamEvent]) -> list[Any]:
 @pytest.mark.parametrize("name", _ASKED)
 def test_a_caller_sees_openais_stream(name: str) -> None:
     """Document for document, the end with the whole answer; cut anywhere, the same."""
-    plain = _plain(**_ASKED[name])
-    data = b"".join(_account(plain))
+    events = plain(**_ASKED[name])
+    data = b"".join(account(events))
     reader = AccountReader(str)
     told = _read(reader, data)
-    assert _texts(told) == [orjson.loads(sse.parse(raw)[1] or b"") for raw in plain]
+    assert _texts(told) == [orjson.loads(sse.parse(raw)[1] or b"") for raw in events]
     assert (told[-1].sign, reader.whole, reader.model) == (Sign.DONE, True, _ASKED[name].get("model", "m"))
     assert reader.usage is not None
     for cut in range(len(data) + 1):
@@ -79,7 +57,7 @@ def test_a_caller_sees_openais_stream(name: str) -> None:
         assert [*again.feed(data[:cut]), *again.feed(data[cut:]), *again.finish()] == told
 
 
-@pytest.mark.parametrize("own", _OWN)
+@pytest.mark.parametrize("own", OWN)
 def test_its_own_events_are_signs_of_life_and_no_content(own: bytes) -> None:
     """So nothing is committed by one, and the caller's parser never meets it."""
     (event,) = AccountReader(str).feed(own)
@@ -90,22 +68,22 @@ def test_its_own_events_are_signs_of_life_and_no_content(own: bytes) -> None:
 
 def test_an_end_that_has_the_answer_is_left_as_it_is() -> None:
     """Byte for byte, as everything else that is OpenAI's."""
-    plain = _plain()
-    told = _read(AccountReader(str), b"".join(plain))
-    assert [event.raw for event in told] == plain
+    events = plain()
+    told = _read(AccountReader(str), b"".join(events))
+    assert [event.raw for event in told] == events
 
 
 @pytest.mark.parametrize("name", _ASKED)
 @pytest.mark.parametrize("own", [False, True])
 def test_who_asked_for_no_stream_gets_the_answer(name: str, *, own: bool) -> None:
     """The very document that the stream ends with, as OpenAI's SDK reads it; cut anywhere, the same."""
-    plain = _plain(**_ASKED[name])
-    data = b"".join(_account(plain) if own else plain)
+    events = plain(**_ASKED[name])
+    data = b"".join(account(events) if own else events)
     reader = Gatherer(str)
     told = _read(reader, data)
     assert b"".join(event.raw for event in told[:-1]) == b""
     answer = Response.model_validate(orjson.loads(told[-1].raw), strict=True)
-    assert orjson.loads(told[-1].raw) == _texts([StreamEvent(plain[-1], Sign.DONE)])[0]["response"]
+    assert orjson.loads(told[-1].raw) == _texts([StreamEvent(events[-1], Sign.DONE)])[0]["response"]
     assert answer.status == ("incomplete" if name == "length" else "completed")
     assert (reader.whole, reader.model) == (True, _ASKED[name].get("model", "m"))
     assert reader.usage is not None
@@ -167,11 +145,28 @@ def _chat(**document: Any) -> Question:
     return Question(CHAT, orjson.dumps(whole), whole, (), "", whole.get("stream") is True, "any")
 
 
+@pytest.mark.parametrize(("name", "endpoint"), [("response", RESPONSES), ("chat", CHAT)])
+def test_a_transcript(name: str, endpoint: Endpoint) -> None:
+    """Thoughts, words and a call, with what is between them: to each way to ask the very bytes that are kept here."""
+    spoken = dialect("chatgpt-account", None, "both")
+    data = (_FOLDER / "answer.sse").read_bytes()
+    document = {"model": "any", "stream": True, "stream_options": {"include_usage": True}}
+    asked = Question(endpoint, b"", document, (), "", True, "any")
+    told = _read(spoken.reader(asked, _BINDING, str, NOW), data)
+    assert b"".join(event.raw for event in told) == (_FOLDER / f"{name}.sse").read_bytes()
+    gatherer = spoken.gatherer(str)
+    assert gatherer is not None
+    *_, last = _read(gatherer, data)
+    made = spoken.answer(asked, last.raw, orjson.loads(last.raw), NOW)
+    assert made is not None
+    assert orjson.loads(made.body) == orjson.loads((_FOLDER / f"{name}.json").read_bytes())
+
+
 @pytest.mark.parametrize("name", _ASKED)
 def test_a_chat_streamed_and_not(name: str) -> None:
     """Both are made of the same stream, and say the same."""
     spoken = dialect("chatgpt-account", None, "both")
-    data = b"".join(_account(_plain(**_ASKED[name])))
+    data = b"".join(account(plain(**_ASKED[name])))
     asked = _chat(stream=True, stream_options={"include_usage": True})
     told = _read(spoken.reader(asked, _BINDING, str, NOW), data)
     found = chunks(told)
@@ -218,6 +213,6 @@ def test_errors_are_openais(body: bytes, cause: Cause, error: dict[str, Any]) ->
 
 def test_the_sdk_finds_the_stream_sound() -> None:
     """Every event as its types have it, and an end that says what was told."""
-    told = _read(AccountReader(str), b"".join(_account(_plain())))
+    told = _read(AccountReader(str), b"".join(account(plain())))
     events = [_EVENT.validate_python(document) for document in _texts(told)]
     assert sound(events).output_text.startswith("This is m")
