@@ -85,8 +85,8 @@ class ChatGPT:
         if received.method == "GET":
             return self._listing(received)
         document = orjson.loads(received.body)
-        if wrong := _wrong(received, document):
-            return _refused(wrong)
+        if why := wrong(received, document):
+            return _refused(why)
         asked = {key: document[key] for key in ("model", "input", "tools", "tool_choice") if key in document}
         limits = (("x-codex-primary-used-percent", "6"), ("x-oai-request-id", "of-the-upstream"))
         return 200, limits, b"".join(account(plain(**asked)))
@@ -103,7 +103,7 @@ def _refused(detail: str, status: int = 400) -> tuple[int, Headers, bytes]:
     return status, _JSON, orjson.dumps({"detail": detail})
 
 
-def _wrong(received: Received, document: dict[str, Any]) -> str:
+def wrong(received: Received, document: dict[str, Any]) -> str:
     """What breaks a rule; empty when nothing does."""
     items = document.get("input")
     rules = {

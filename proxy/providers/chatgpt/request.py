@@ -72,7 +72,9 @@ def translate(document: Mapping[str, Any], model: str) -> tuple[dict[str, Any], 
 
 
 def _include(include: object) -> dict[str, Any]:
-    if isinstance(include, list) and _LOGPROBS in include:
+    if not isinstance(include, list | None):
+        raise CannotCarry("include", "`include` has to be a list.")
+    if include and _LOGPROBS in include:
         raise CannotCarry("include", f"`include` asks for what is not carried: {REFUSED['top_logprobs']}")
     return {"include": include} if include else {}
 

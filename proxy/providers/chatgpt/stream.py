@@ -35,15 +35,14 @@ class AccountReader(ResponsesReader):
         """The whole answer, once the stream has ended with one."""
         self._found: tuple[str, Mapping[str, Any]] | None = None
         """What the event at hand says, until it is told."""
-        self._done: dict[int, Any] = {}
+        self._done: dict[int, Mapping[str, Any]] = {}
         """Items by their place."""
         self._kept = 0
 
     def _read(self, name: str, document: dict[str, Any]) -> tuple[Sign, Mapping[str, Any] | None]:
-        kind = document.get("type") or name
-        self._found = str(kind), document
-        foreign = not isinstance(kind, str) or not kind.startswith(_OURS) or kind in _NOT_OURS
-        if foreign and kind != "error" and not document.get("error"):
+        kind = self.kind(name, document)
+        self._found = kind, document
+        if (not kind.startswith(_OURS) or kind in _NOT_OURS) and kind != "error" and not document.get("error"):
             return Sign.LIFE, None
         return super()._read(name, document)
 
@@ -62,11 +61,12 @@ class AccountReader(ResponsesReader):
         return self._last(event, kind, document) if kind in _ENDS else event
 
     def _keep(self, event: StreamEvent, document: Mapping[str, Any]) -> StreamEvent:
-        place = document.get("output_index")
+        place, item = document.get("output_index"), document.get("item")
         self._kept += len(event.raw)
         if self._kept > MOST:
             return StreamEvent(b"", Sign.GARBAGE)
-        self._done[place if isinstance(place, int) else len(self._done)] = document.get("item")
+        if isinstance(item, Mapping):
+            self._done[place if isinstance(place, int) else len(self._done)] = item
         return event
 
     def _last(self, event: StreamEvent, kind: str, document: Mapping[str, Any]) -> StreamEvent:
