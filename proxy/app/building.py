@@ -51,6 +51,7 @@ def _settings(source: schema.Source, oauth: OAuth) -> Settings:
         kind=oauth.grant,
         scope=oauth.scope,
         audience=oauth.audience,
+        resource=oauth.resource,
         json=oauth.encoding == "json",
     )
     return Settings(

@@ -36,6 +36,8 @@ class OAuth(Part):
     """Holds the tokens, and gets the new ones; a relative path starts at the configuration's directory."""
     scope: Annotated[str, AfterValidator(words.plain)] | None = None
     audience: Annotated[str, AfterValidator(words.plain)] | None = None
+    resource: Annotated[str, AfterValidator(words.plain)] | None = None
+    """What the token is for (RFC 8707)."""
     encoding: Annotated[Literal["form", "json"], BeforeValidator(words.encoding)] = "form"
     """Of what is sent to `token_url`."""
 
@@ -55,9 +57,8 @@ class OAuth(Part):
         """Names what the operator gave; does not give it away."""
         if self.grant == "client_credentials":
             secret = self.client_secret.get_secret_value() if self.client_secret else ""
-            return tokens.login(
-                self.grant, self.token_url, self.client_id, secret, self.scope or "", self.audience or ""
-            )
+            wanted = (self.scope or "", self.audience or "", self.resource or "")
+            return tokens.login(self.grant, self.token_url, self.client_id, secret, *wanted)
         given = tokens.login(self.refresh_token.get_secret_value()) if self.refresh_token else self._file_login
         return tokens.login(self.grant, self.token_url, self.client_id, given)
 

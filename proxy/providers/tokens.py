@@ -24,6 +24,8 @@ import orjson
 _SENDABLE = re.compile(r"[\x21-\x7e]{1,16384}")
 """What may stand in a header, and is no larger than any header may be."""
 _OURS = "homeport"
+_SURELY = 30.0
+"""Seconds by which this machine's clock may be wrong about what a vendor calls too soon."""
 _FAR = 1e11
 """A Unix time beyond this is one of milliseconds."""
 
@@ -54,11 +56,11 @@ class Token:
             return math.inf
         began = self.obtained if self.obtained is not None else since
         due = began + (self.expires - began) * (0.75 + 0.1 * chance)
-        return due if self.earliest is None else max(due, self.earliest)
+        return due if self.earliest is None else max(due, self.earliest + _SURELY)
 
     def early(self, now: float) -> bool:
         """It is too soon to ask for its successor."""
-        return self.usable(now) and self.earliest is not None and now < self.earliest
+        return self.usable(now) and self.earliest is not None and now < self.earliest + _SURELY
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,8 @@ class ChatGPT:
         self.received: list[Received] = []
         self.lists = True
         """It has a listing of models."""
+        self.gate: asyncio.Event | None = None
+        """It is silent until then."""
         self.says: list[tuple[int, Headers, bytes]] = []
         """Said to the next requests, in place of an answer."""
 
@@ -70,6 +72,8 @@ class ChatGPT:
         with contextlib.closing(writer), contextlib.suppress(ConnectionError):
             while (received := await read(reader, lambda: None, 1)) is not None:
                 self.received.append(received)
+                if self.gate is not None:
+                    await self.gate.wait()
                 status, headers, body = self._answer(received)
                 writer.write(head(status, (*headers, ("Transfer-Encoding", "chunked"))))
                 for place in range(0, len(body), 97):
@@ -141,4 +145,6 @@ async def chatgpt(good: Callable[[str], bool]) -> AsyncIterator[ChatGPT]:
     try:
         yield backend
     finally:
+        if backend.gate is not None:
+            backend.gate.set()
         server.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import stat
 import time
@@ -47,10 +48,11 @@ class Vendor:
         oauth = {"token_url": self.login.token_url, "client_id": PUBLIC, "token_file": str(self.file)}
         return {"kind": "chatgpt-account", "base_url": self.backend.base_url, "oauth": oauth, **more}
 
-    def config(self, *tiers: str, **sources: object) -> str:
+    def config(self, *tiers: str, timeouts: object = None, **sources: object) -> str:
         """The assistant `bot`, with a chain of these, or of the account alone."""
         found = {"chatgpt": self.source(), **sources}
-        return written(sources=found, assistants={"bot": chain(*(tiers or (f"chatgpt/{MODEL}",)))})
+        bot = chain(*(tiers or (f"chatgpt/{MODEL}",)), timeouts=timeouts or {})
+        return written(sources=found, assistants={"bot": bot})
 
     @property
     def answered(self) -> list[Any]:
@@ -258,6 +260,20 @@ async def test_who_asked_for_no_stream_gets_no_half_an_answer(
     seen = await ask(replica, "bot", path, **asked)
     assert (seen.status, seen.headers["x-homeport-tier"]) == (200, "fallback-1")
     assert "stream_broken(truncated" in seen.headers["x-homeport-reason"]
+
+
+async def test_a_source_that_is_silent_is_left_though_no_stream_was_asked_for(
+    start: Start, vendor: Vendor, second: Simulator
+) -> None:
+    """It streams, so a sign of life is due by `first_byte`."""
+    vendor.backend.gate = asyncio.Event()
+    tiers, limits = (f"chatgpt/{MODEL}", "second/small"), {"first_byte": "300ms"}
+    replica = await start(vendor.config(*tiers, timeouts=limits, second=source(second)))
+    began = time.monotonic()
+    seen = await ask(replica, "bot", input=None)
+    assert (seen.status, seen.headers["x-homeport-tier"]) == (200, "fallback-1")
+    assert "primary=timeout(first_byte," in seen.headers["x-homeport-reason"]
+    assert time.monotonic() - began < 5
 
 
 async def test_it_is_a_fallback_too(start: Start, vendor: Vendor, first: Simulator) -> None:

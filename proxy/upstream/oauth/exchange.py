@@ -57,6 +57,7 @@ class Grant:
     """Or client_credentials."""
     scope: str | None = None
     audience: str | None = None
+    resource: str | None = None
     json: bool = False
     """Ask in JSON, not as a form."""
 
@@ -129,6 +130,7 @@ def _body(grant: Grant, former: Token | None) -> bytes:
         "client_id": grant.client_id if grant.client_secret is None else None,
         "scope": grant.scope,
         "audience": grant.audience,
+        "resource": grant.resource,
     }
     said = {name: value for name, value in fields.items() if value is not None}
     return orjson.dumps(said) if grant.json else urlencode(said).encode()

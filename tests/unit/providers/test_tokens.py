@@ -87,11 +87,11 @@ def test_a_refresh_may_be_too_soon(given: object, earliest: float | None) -> Non
 
 
 def test_no_refresh_comes_before_its_time() -> None:
-    """It is due no sooner, and after a 401 neither; once the token has run out nothing is too soon."""
+    """It is due no sooner, and a little later for clocks that are wrong; once it has run out nothing is too soon."""
     token = Token("a", "r", _NOW + 3600, _NOW, 1, _NOW + 3240)
-    assert token.due(_NOW, 0.0) == _NOW + 3240
-    assert token.early(_NOW + 3239)
-    assert not token.early(_NOW + 3240)
+    assert token.due(_NOW, 0.0) == _NOW + 3270
+    assert token.early(_NOW + 3269)
+    assert not token.early(_NOW + 3270)
     assert not Token("a", "r", _NOW + 3600, _NOW, 1).early(_NOW)
     assert not Token("a", "r", _NOW - 1, _NOW - 3600, 1, _NOW + 9).early(_NOW)
     assert Token("", "r", earliest=_NOW + 9).due(_NOW, 0.0) == -math.inf
