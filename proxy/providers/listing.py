@@ -8,11 +8,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from proxy.providers import lenient
 from proxy.terms import Diagnosis
-
-_FORMS = (("data", "id"), ("models", "slug"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +31,14 @@ def models(body: bytes) -> frozenset[str] | None:
         document = lenient.loads(body)
     except ValueError:
         return None
-    for place, name in _FORMS if isinstance(document, dict) else ():
-        if isinstance(entries := document.get(place), list):
-            named = (each.get(name) for each in entries if isinstance(each, dict))
-            return frozenset(each for each in named if isinstance(each, str) and each)
-    return None
+    if not isinstance(document, dict):
+        return None
+    if isinstance(entries := document.get("data"), list):
+        return _named(entries, "id")
+    entries = document.get("models")
+    return (_named(entries, "slug") or None) if isinstance(entries, list) else None
+
+
+def _named(entries: list[Any], by: str) -> frozenset[str]:
+    named = (each.get(by) for each in entries if isinstance(each, dict))
+    return frozenset(each for each in named if isinstance(each, str) and each)
