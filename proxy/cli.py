@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     decisions.add_argument("--json", action="store_true", help="the document itself, for machines")
     test = _operators(command("test-binding", _test_binding, "Test a source and a model as a tier; asks no model."))
     test.add_argument("source")
-    test.add_argument("model")
+    test.add_argument("model", nargs="?", help="else the source's default_model")
     test.add_argument("--assistant", metavar="ID", help="whose chain's checks it would have to pass")
     test.add_argument("--tier", help="as which tier of it: primary, fallback-1, …")
     test.add_argument("--reach", action="store_true", help="ask the source for its listing of models, which is free")

@@ -72,7 +72,7 @@ class Cause(StrEnum):
     STATE_NOT_HERE = "state_not_here"
     CLIENT_FAULT = "client_fault"
     UNSUPPORTED = "unsupported"
-    """This kind of source has no way to be asked this; nothing was sent. Another tier may have one."""
+    """This source cannot do such a thing, as its `faults` in the configuration say. Another tier may."""
     LOCAL = "local"
     """Our own trouble: file descriptors, memory, our resolver, our pool is full."""
 
@@ -99,6 +99,14 @@ class Reply(Protocol):
     def headers(self) -> Headers: ...
     async def chunk(self) -> bytes | Diagnosis:
         """The next bytes as they arrive, content codings undone; b"" at a clean end; a Diagnosis when it broke."""
+        ...
+
+    def ready(self) -> bytes | Diagnosis | None:
+        """Likewise, without waiting: None when nothing is there yet."""
+        ...
+
+    def follow(self, news: Callable[[], None] | None) -> None:
+        """Call `news` whenever something has become ready, until told otherwise; nobody waits for `chunk` meanwhile."""
         ...
 
     def close(self) -> None:
@@ -209,8 +217,6 @@ class Accepted:
     """Nothing is left to read from `reply`."""
     usage: Usage | None = None
     model: str | None = None
-    dropped: tuple[str, ...] = ()
-    """Fields of the request that this tier could not be asked, and that only tune."""
 
 
 @dataclass(frozen=True, slots=True)

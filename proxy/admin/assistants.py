@@ -23,6 +23,7 @@ from proxy.breaker.state import View, severity
 from proxy.config import edits as over
 from proxy.config import schema
 from proxy.config.ledger import Author, Revision
+from proxy.config.thresholds import OwnBreaker
 from proxy.record.document import breaker_document
 from proxy.record.lately import Lately
 from proxy.routing.bindings import Bindings, Chain, Route, Tier
@@ -64,7 +65,7 @@ class Rebound(Asked):
     fallbacks: Annotated[Any, Documented(list[schema.Binding] | None)] = None
     chains: Annotated[Any, Documented(dict[Literal["embeddings"], schema.Chain] | None)] = None
     timeouts: Annotated[Any, Documented(schema.Timeouts | None)] = None
-    breaker: Annotated[Any, Documented(schema.OwnBreaker | None)] = None
+    breaker: Annotated[Any, Documented(OwnBreaker | None)] = None
 
     def given(self) -> dict[str, Any]:
         """Those that were named."""
@@ -152,6 +153,7 @@ class Assistants:
             "source": binding.source,
             "kind": binding.kind,
             "model": binding.model,
+            "model_from": tier.model_from,
             "url": self.configured.current.sources[binding.source].base_url,
             "breaker": breaker_document(worst, self.to_unix),
             "breakers": {endpoint: breaker_document(view, self.to_unix) for endpoint, view in views.items()},
@@ -222,7 +224,7 @@ def _resolved(tiers: list[dict[str, Any]]) -> dict[str, Any] | None:
     """Where the primary's requests go."""
     for tier in tiers:
         if tier["chain"] is None and tier["tier"] == "primary":
-            return {key: tier[key] for key in ("source", "kind", "model", "url")}
+            return {key: tier[key] for key in ("source", "kind", "model", "model_from", "url")}
     return None
 
 

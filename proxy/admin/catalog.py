@@ -39,6 +39,7 @@ def _source(name: str, source: schema.Source, used: list[_Used], look: Callable[
         "base_url": source.base_url,
         "enabled": _enabled(used, look),
         "credential": "set" if source.credential else "none",
+        "default_model": source.default_model,
         "used_by": _tiers(used),
         "uses": len(used),
         "models": [_model(model, [each for each in used if each[2].binding.model == model]) for model in models],

@@ -23,7 +23,7 @@ from proxy.breaker.store import StoreError
 from proxy.record.document import document
 from proxy.record.journal import BadPlace, Journal, Pages
 from proxy.record.kept import BEGINS, read
-from proxy.routing.decision import Attempted, Decision, word
+from proxy.routing.decision import Attempted, Decision, Skipped, word
 from proxy.routing.story import explain
 
 _CHUNK = 500
@@ -76,7 +76,8 @@ def _away(error: StoreError) -> Refused:
 def _words(decision: Decision) -> set[str]:
     steps = decision.steps
     details = {s.detail if isinstance(s, Attempted) else s.breaker.reason if s.breaker else "" for s in steps}
-    return {decision.refusal or "", *map(word, steps), *details}
+    fields = {s.uncarried for s in steps if isinstance(s, Skipped)}
+    return {decision.refusal or "", *map(word, steps), *details, *fields}
 
 
 def record(decision: Decision) -> dict[str, Any]:

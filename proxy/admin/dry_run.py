@@ -3,13 +3,14 @@
 1. It is the real walk over the real chain, with a send that reaches nobody and breakers that are only looked at: what
    it says is what the next request gets.
 2. An edit that is tried is checked as if it were made, and is in force for this walk alone.
-3. An assumption stands in for one target's state, for how its attempt ends, or for the store; all else is as it is.
+3. A request's body, where it is given, is put to each tier as a caller's would be; nothing of it is kept or told.
+4. An assumption stands in for one target's state, for how its attempt ends, or for the store; all else is as it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aiohttp import web
@@ -25,6 +26,9 @@ from proxy.breaker.supposed import REASON, supposed
 from proxy.config.fault import Wrong
 from proxy.config.fields import Ability
 from proxy.config.quantities import duration
+from proxy.providers import openai
+from proxy.providers.dialect import Call
+from proxy.providers.lenient import dumps
 from proxy.record.document import breaker_document, step_document
 from proxy.routing.bindings import Bindings, Chain, Route, Tier
 from proxy.routing.decision import Skipped, reason
@@ -32,7 +36,9 @@ from proxy.routing.story import foresee
 from proxy.routing.walk import Deadline, Ports, Served, Trail, walk
 from proxy.terms import (
     CHAT,
+    EMBEDDINGS,
     ENDPOINTS,
+    RESPONSES,
     Accepted,
     Binding,
     Cause,
@@ -61,6 +67,8 @@ class DryRunOrder(Asked):
     """DryRunOrder the request asks of a model beyond text, where bindings declare what they support."""
     assume: dict[str, str] = {}  # noqa: RUF012  # pydantic copies it for each
     """A tier, `source/model` or `redis` → what to assume of it: `open`, `parked for 60s`, `failing`, `away`."""
+    request: dict[str, Any] | None = None
+    """Its body: what it needs, whether it is streamed, and which tiers it cannot be put to are read from it too."""
     edit: Rebound | None = None
     """As a PUT of the assistant would have it: what would be if it were made."""
 
@@ -106,6 +114,12 @@ class _NoReply:
     async def chunk(self) -> bytes:
         return b""
 
+    def ready(self) -> bytes:
+        return b""
+
+    def follow(self, news: Callable[[], None] | None) -> None:
+        """Nothing comes."""
+
     def close(self) -> None:
         """Nothing is open."""
 
@@ -137,19 +151,25 @@ class DryRun:
         endpoint = next((each for each in ENDPOINTS if each.name == what.endpoint), None)
         if endpoint is None:
             raise Refused("invalid_request", f"`endpoint` is one of {', '.join(each.name for each in ENDPOINTS)}.")
+        question = _question(endpoint, what)
         told = {
             "assistant": assistant,
             "revision": self.bindings().revision,
             "endpoint": endpoint.name,
-            "stream": what.stream,
-            "needs": sorted(what.needs),
+            "stream": question.stream,
+            "needs": sorted(question.needs),
             "assume": what.assume,
         }
         chain = route.chain(endpoint)
         if chain is None or not chain.tiers:
             return told | _unserved("endpoint_not_enabled" if chain is None else "assistant_unbound")
+        if endpoint == RESPONSES and openai.stored_state(question.document):
+            return told | _unserved("stateful_request")
         assumed = self._assumptions(chain, endpoint, what.assume)
-        return told | await self._walked(route, chain, endpoint, what, assumed)
+        if what.request is None:
+            # What may be in a body that was not given is not held against any tier.
+            chain = replace(chain, tiers=tuple(replace(tier, sifters={}) for tier in chain.tiers))
+        return told | await self._walked(route, chain, question, assumed)
 
     async def _edited(self, assistant: str, edit: Rebound) -> Route:
         try:
@@ -157,26 +177,24 @@ class DryRun:
         except NotChanged as refused:
             raise Refused("configuration_invalid", refused.message) from None
 
-    async def _walked(
-        self, route: Route, chain: Chain, endpoint: Endpoint, what: DryRunOrder, assumed: _Assumed
-    ) -> dict[str, Any]:
+    async def _walked(self, route: Route, chain: Chain, question: Question, assumed: _Assumed) -> dict[str, Any]:
         rehearsal, now, trail = _Rehearsal(self.keeper, assumed), self.clock(), Trail("")
         failing = [tier.binding for tier in chain.tiers if tier.name in assumed.failing]
 
-        async def send(question: Question, binding: Binding, limits: Limits, progress: Progress) -> Outcome:
+        async def send(_: Question, binding: Binding, limits: Limits, progress: Progress, call: Call | None) -> Outcome:
             if any(binding is each for each in failing):
                 return Failed(Diagnosis(Cause.SERVER, REASON))
             return Accepted(_NoReply(), complete=True)
 
-        question = Question(endpoint, b"", {}, (), "", what.stream, None, what.needs)
         end = await walk(question, chain, _deadline(route, now), trail, Ports(rehearsal, send, lambda: now))
         served = end.attempted if isinstance(end, Served) else None
+        refusal = None if isinstance(end, Served) else "unsupported" if end.uncarried else "all_tiers_failed"
         reached = {step.tier for step in trail.steps}
         spare = [tier for tier in chain.tiers if tier.name not in reached]
-        unmet = [(tier, rehearsal.foresee(tier.guards[endpoint.name])) for tier in spare]
+        unmet = [(tier, rehearsal.foresee(tier.guards[question.endpoint.name])) for tier in spare]
         return {
             "would": "serve" if served else "refuse",
-            "refusal": None if served else "all_tiers_failed",
+            "refusal": refusal,
             "tier": served.tier if served else None,
             "source": served.source if served else None,
             "model": served.model if served else None,
@@ -187,7 +205,7 @@ class DryRun:
             "story": [
                 *foresee(trail.steps, self.unix),
                 *foresee([_denied(tier, met, now) for tier, met in unmet if isinstance(met, View)], self.unix),
-                *([] if served else ["Nobody would serve it: the caller would get all_tiers_failed."]),
+                *([f"Nobody would serve it: the caller would get {refusal}."] if refusal else []),
             ],
         }
 
@@ -240,10 +258,18 @@ def _deadline(route: Route, now: float) -> Deadline:
     )
 
 
+def _question(endpoint: Endpoint, what: DryRunOrder) -> Question:
+    request = what.request or {}
+    stream = what.stream or (request.get("stream") is True and endpoint != EMBEDDINGS)
+    model, needs = request.get("model"), what.needs | openai.needs(request)
+    return Question(endpoint, dumps(request), request, (), "", stream, model if isinstance(model, str) else None, needs)
+
+
 def _unserved(code: str) -> dict[str, Any]:
     words = {
         "endpoint_not_enabled": "The assistant has no chain for this endpoint.",
         "assistant_unbound": "The assistant has neither a primary nor fallbacks.",
+        "stateful_request": "The request refers to something kept at one source, which a fallback could not serve.",
     }
     nothing = dict.fromkeys(("tier", "source", "model", "probe", "reason"))
     return {"would": "refuse", "refusal": code, **nothing, "steps": [], "spare": [], "story": [words[code]]}

@@ -26,11 +26,17 @@ class Operators:
     """What Prometheus and an orchestrator ask for, and what operators do with their token or their session."""
 
     def __init__(
-        self, calls: Sequence[Call], gate: Gate, page: Page, version: str, failed: Callable[[str, Exception], None]
+        self,
+        calls: Sequence[Call],
+        gate: Gate,
+        page: Page,
+        version: str,
+        settle: Callable[[], None],
+        failed: Callable[[str, Exception], None],
     ) -> None:
-        """`failed` hears of a fault of our own, with the call that met it."""
+        """`settle` makes known what has happened until now; `failed` hears of a fault of our own, with the call."""
         self.calls = (*calls, openapi.call(lambda: self._described))
-        self._gate, self._page, self._version, self._failed = gate, page, version, failed
+        self._gate, self._page, self._version, self._settle, self._failed = gate, page, version, settle, failed
         self._paths: dict[tuple[str, ...], dict[str, Call]] = {}
         for each in self.calls:
             self._paths.setdefault(tuple(each.path.split("/")[1:]), {})[each.method] = each
@@ -48,6 +54,7 @@ class Operators:
             if response is None:
                 call, named = self._find(request)
                 met = f"{call.method} {call.path}"
+                self._settle()
                 response = await self._answer(request, call, named)
         except Refused as refused:
             response = refusal(refused)

@@ -28,7 +28,7 @@ from proxy.record.shared_ledger import SharedLedger
 _POLL = 1.0
 """Seconds between looks at the shared book; a change is in force everywhere within two of these."""
 _TRIES = 5
-_RESTART = ("listen", "admin.listen", "admin.token", "store", "state_dir", "decisions")
+_RESTART = ("listen", "admin.listen", "admin.token", "store", "state_dir", "decisions", "lane")
 """What a running replica cannot change."""
 
 Load = Callable[[], Config | tuple[Fault, ...]]

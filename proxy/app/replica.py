@@ -51,6 +51,7 @@ from proxy.edge.exchange import Serving
 from proxy.edge.identity import Identity
 from proxy.edge.openai import Edge, Sinks
 from proxy.record import happenings, lag
+from proxy.record.ended import Ended
 from proxy.record.journal import Journal
 from proxy.record.kept import kept
 from proxy.record.lately import Lately
@@ -105,13 +106,8 @@ class Replica:
         self._targets = targets(bindings)
         asking: Counter[str] = Counter()
         serving = self._serving(config, bindings)
-        self.edge = Edge(
-            serving,
-            Sinks(self._ended, log.failed),
-            asking,
-            _numbered(self._name),
-            time.time,
-        )
+        self._ended = Ended(self._tell, log.failed)
+        self.edge = Edge(serving, Sinks(self._ended.add, log.failed), asking, _numbered(self._name), time.time)
         self._metrics = Metrics(
             Now(
                 bindings=self._bindings,
@@ -241,17 +237,19 @@ class Replica:
     # --
 
     def _moved(self, target: str, move: Moved) -> None:
+        self._ended.settle()
         self._metrics.moved(target, move)
         self._log.moved(target, move)
         self._happened(happenings.breaker(self._targets[target], move, self._to_unix))
 
-    def _ended(self, decision: Decision) -> None:
+    def _tell(self, decision: Decision) -> None:
         self._metrics.ended(decision)
         self._log.decision(decision)
         if self._records:
             self._journal.put(kept(decision))
 
     def _happened(self, what: dict[str, Any]) -> None:
+        self._ended.settle()
         self._journal.put(orjson.dumps({**what, "at": time.time(), "replica": self._name}), soon=True)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -285,10 +283,13 @@ class Replica:
         self.started.set()
 
     async def _open(self, config: schema.Config) -> None:
-        server = Server(self.edge.serve, self.edge.malformed, handler_cancellation=True, **_HTTP)
+        lane = self.edge.answer if self.configured.file.lane == "on" else None
+        server = Server(self.edge.serve, self.edge.malformed, lane, handler_cancellation=True, **_HTTP)
         self.data_address = await self._listen(web.ServerRunner(server, shutdown_timeout=1.0), config.listen)
         gate = Gate(self._token, Sessions(time.monotonic, lambda: secrets.token_urlsafe(32)), time.monotonic)
-        operators = Operators(table(self._calls(), gate), gate, Page(), proxy.__version__, self._log.failed)
+        operators = Operators(
+            table(self._calls(), gate), gate, Page(), proxy.__version__, self._ended.settle, self._log.failed
+        )
         listener = Server(operators.serve, operators.malformed, **_HTTP)
         self.admin_address = await self._listen(web.ServerRunner(listener, shutdown_timeout=1.0), config.admin.listen)
 
@@ -369,8 +370,7 @@ class Replica:
         """Stop listening and drop every connection."""
         for runner in self._runners:
             await runner.cleanup()
-        beside = list(self._beside)
-        for task in beside:
+        for task in (beside := list(self._beside)):
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
         for upstreams in (*self._retiring, self._upstreams):
@@ -378,6 +378,7 @@ class Replica:
         await self._accounts.close()
         if self._tokens is not None:
             await self._tokens.close()
+        self._ended.settle()
         await self._journal.close()
         await self.configured.close()
         if self._link is not None:

@@ -1,4 +1,5 @@
-"""Both listeners' HTTP: aiohttp's own server, whose answers to what is no HTTP have the shape of all others.
+"""Both listeners' HTTP: aiohttp's own server, whose answers to what is no HTTP have the shape of all others; before it,
+for the API, the lane.
 
 1. A request whose bounds are not certain gets one answer and the end of its connection.
 2. What was sent is repeated neither to the caller nor in the log.
@@ -7,12 +8,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
+
+from proxy.edge.caller import Caller
+from proxy.edge.lane import Lanes
 
 Malformed = Callable[[web.BaseRequest, bool], web.Response]
 """The answer to a request that could not be read; the flag says that its head was too large."""
@@ -22,9 +26,13 @@ class Server(web.Server):
     """Hands every request to `handler`, of any path and method."""
 
     def __init__(
-        self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], malformed: Malformed, **settings: Any
+        self,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        malformed: Malformed,
+        lane: Callable[[Caller], Coroutine[Any, Any, None]] | None = None,
+        **settings: Any,
     ) -> None:
-        """`settings` are aiohttp's."""
+        """`lane` serves what need not be aiohttp's; `settings` are aiohttp's."""
 
         async def serve(request: web.BaseRequest) -> web.StreamResponse:
             response = await handler(request)
@@ -35,8 +43,19 @@ class Server(web.Server):
 
         super().__init__(serve, **settings)
         self._malformed, self._settings = malformed, settings
+        self._lanes = None if lane is None else Lanes(lane, self._ordinary)
 
-    def __call__(self) -> RequestHandler:
+    def __call__(self) -> Any:
+        """The protocol of a new connection."""
+        return self._ordinary() if self._lanes is None else self._lanes()
+
+    async def shutdown(self, timeout: float | None = None) -> None:
+        """Close every connection; what is being answered has so many seconds."""
+        if self._lanes is not None:
+            await self._lanes.shut(timeout or 0.0)
+        await super().shutdown(timeout)
+
+    def _ordinary(self) -> RequestHandler:
         settings = {key: value for key, value in self._settings.items() if key != "handler_cancellation"}
         return _Connection(self, self._malformed, loop=asyncio.get_running_loop(), **settings)
 

@@ -10,9 +10,10 @@ import json
 import ssl
 from collections.abc import Iterator
 
-from proxy.config.fault import Finding, Loc
+from proxy.config.fault import Finding, Loc, dotted
 from proxy.config.oauth import OAuth
-from proxy.config.schema import Binding, Chain, Config, Thresholds, merge
+from proxy.config.schema import Binding, Chain, Config
+from proxy.config.thresholds import Thresholds, merge
 from proxy.config.words import listed, nearest
 from proxy.providers.kinds import KINDS
 from proxy.terms import EMBEDDINGS
@@ -142,23 +143,23 @@ def _cooldowns(config: Config) -> Iterator[Finding]:
 
 
 def _shared_policies(config: Config) -> Iterator[Finding]:
-    first: dict[tuple[object, ...], tuple[str, Thresholds]] = {}
+    first: dict[tuple[object, ...], tuple[str, Thresholds, Loc]] = {}
     told: set[str] = set()
     for assistant in config.assistants:
-        for chain, _, binding in _bindings(config, assistant):
-            source = config.sources.get(binding.source)
-            if source is None:
+        for chain, loc, binding in _bindings(config, assistant):
+            source, model = config.sources.get(binding.source), config.model_of(binding)
+            if source is None or model is None:
                 continue
             policy = config.policy(assistant, binding.source)
             target = (
                 source.kind,
                 source.base_url,
                 source.credential,
-                binding.model,
+                model,
                 chain,
                 assistant if policy.own else None,
             )
-            name, other = first.setdefault(target, (binding.source, policy))
+            name, other, place = first.setdefault(target, (binding.source, policy, loc))
             if other != policy and binding.source not in told:
                 told.add(binding.source)
                 # Where both have a breaker, either could be meant; where one has, that is the one that differs.
@@ -167,9 +168,9 @@ def _shared_policies(config: Config) -> Iterator[Finding]:
                 problem = (
                     f"two policies on one shared target: `{name}` and `{binding.source}` have the same URL and key"
                 )
-                yield Finding(
-                    ("sources", named, "breaker"), problem, remedy, (("sources", name), ("sources", binding.source))
-                )
+                sources: tuple[Loc, ...] = (("sources", name), ("sources", binding.source))
+                grounds = (*sources, (*place, "model"), (*loc, "model"))
+                yield Finding(("sources", named, "breaker"), problem, remedy, grounds)
 
 
 def _bindings(config: Config, name: str) -> Iterator[tuple[str, Loc, Binding]]:
@@ -204,7 +205,7 @@ def _assistant(config: Config, name: str) -> Iterator[Finding]:
         yield from _tiers_of(config, base, chain)
         yield from _declared(base, chain)
         if key == "embeddings":
-            yield from _one_model(base, chain)
+            yield from _one_model(config, base, chain)
             yield from _no_embeddings(config, base, chain)
 
 
@@ -218,17 +219,19 @@ def _tiers_of(config: Config, base: Loc, chain: Chain) -> Iterator[Finding]:
     for loc, binding in _tiers(base, chain):
         if binding.source not in config.sources:
             yield _unknown((*loc, "source"), "sources", binding.source, list(config.sources))
-        first = seen.setdefault(_same_tier(binding), loc)
+        elif config.model_of(binding) is None:
+            default: Loc = ("sources", binding.source, "default_model")
+            problem = f"no model is named, and `{binding.source}` has no `default_model`"
+            yield Finding((*loc, "model"), problem, f"name one here, or as {dotted(default)}", (default,))
+        first = seen.setdefault(_same_tier(config, binding), loc)
         if first != loc:
             problem = f"the same tier as {_tier_name(first)}: the same source, model and params"
             yield Finding(loc, problem, "remove one of them", (first, loc))
 
 
-def _same_tier(binding: Binding) -> str:
-    params = binding.params
-    return json.dumps(
-        [binding.source, binding.model, sorted(params.drop), dict(params.set), dict(params.cap)], sort_keys=True
-    )
+def _same_tier(config: Config, binding: Binding) -> str:
+    params, model = binding.params, config.model_of(binding)
+    return json.dumps([binding.source, model, sorted(params.drop), dict(params.set), dict(params.cap)], sort_keys=True)
 
 
 def _tier_name(loc: Loc) -> str:
@@ -254,10 +257,11 @@ def _declared(base: Loc, chain: Chain) -> Iterator[Finding]:
             )
 
 
-def _one_model(base: Loc, chain: Chain) -> Iterator[Finding]:
-    tiers = list(_tiers(base, chain))
-    for loc, binding in tiers[1:]:
-        if binding.model != tiers[0][1].model:
+def _one_model(config: Config, base: Loc, chain: Chain) -> Iterator[Finding]:
+    named = [(loc, config.model_of(binding)) for loc, binding in _tiers(base, chain)]
+    tiers = [each for each in named if each[1] is not None]
+    for loc, model in tiers[1:]:
+        if model != tiers[0][1]:
             problem = f"another model than {_tier_name(tiers[0][0])}'s: vectors of two models do not fit in one index"
             yield Finding((*loc, "model"), problem, "use one embedding model in the whole chain", (tiers[0][0],))
 

@@ -3,6 +3,7 @@
 1. A Config is valid part by part; what its parts say of each other is checks.py's, and load.py runs both.
 2. Everything is frozen, and a secret is wrapped so that no repr shows it.
 3. An explicit `null` means "nothing here" for what may be empty, and the default for everything else.
+   It stays as it was written: what holds in its place, like a binding's model, is worked out where it is asked for.
 4. Durations are seconds and sizes bytes, whatever way they were written.
 """
 
@@ -10,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -37,7 +37,6 @@ from proxy.config.fields import (
     Ability,
     Age,
     AssistantId,
-    Cooldown,
     Duration,
     Flag,
     Frozen,
@@ -47,7 +46,6 @@ from proxy.config.fields import (
     Model,
     Name,
     Number,
-    Rate,
     RequestField,
     Secret,
     Sha256,
@@ -59,6 +57,7 @@ from proxy.config.migrations import Change
 from proxy.config.oauth import OAuth
 from proxy.config.part import Part
 from proxy.config.quantities import within
+from proxy.config.thresholds import Breaker, OwnBreaker, Thresholds, merge
 from proxy.config.words import SharedStore
 from proxy.providers import kinds
 from proxy.providers.dialect import Dialect
@@ -81,19 +80,19 @@ class Binding(Part):
 
     source: Name
     """The name of an entry under `sources`."""
-    model: Model
-    """The model as its source calls it; "*" passes the caller's own through."""
+    model: Model | None = None
+    """The model as its source calls it; "*" passes the caller's own through. Null: the source's `default_model`."""
     params: Params = Field(default_factory=Params)
     context: Annotated[Whole, AfterValidator(within(1, 10**9, "1 to 1000000000 tokens"))] | None = None
     """Declared context window, in tokens."""
     supports: tuple[Ability, ...] | None = None
     """Declared abilities; leave it out to declare nothing."""
 
-    def resolve(self, kind: str) -> terms.Binding:
-        """The binding as routing knows it, at a source of this kind."""
+    def resolve(self, kind: str, model: str) -> terms.Binding:
+        """The binding as routing knows it, at a source of this kind, with the model that `Config.model_of` gives."""
         params = terms.Params(self.params.drop, self.params.set, self.params.cap)
         supports = None if self.supports is None else frozenset(map(str, self.supports))
-        return terms.Binding(self.source, kind, self.model, params, self.context, supports)
+        return terms.Binding(self.source, kind, model, params, self.context, supports)
 
 
 class Chain(Part):
@@ -120,50 +119,6 @@ class Timeouts(Part):
     """After that a held stream is opened and kept alive with comments."""
     attempt: Duration | None = None
     """Caps one attempt at a JSON answer."""
-
-
-class Breaker(Part):
-    """When a tier counts as dead; what is left out comes from the level above."""
-
-    failure_threshold: Annotated[Whole, AfterValidator(within(1, 50, "1 to 50"))] | None = None
-    """Failures in a run. Default 3."""
-    failure_rate: Rate | None = None
-    """Share of failures among the outcomes. Default 50%."""
-    minimum_calls: Million | None = None
-    """Calls before the rate alone can trip. Default 20."""
-    cooldown: Cooldown | None = None
-    """Until the first probe. Default 15s."""
-    cooldown_max: Cooldown | None = None
-    """It doubles up to this. Default 5m."""
-
-
-class OwnBreaker(Breaker):
-    """An assistant's own breakers, apart from the health that it would share."""
-
-    scope: Annotated[Literal["assistant"], BeforeValidator(words.scope)] | None = None
-    """Has to be `assistant`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Thresholds:
-    """The breaker values that hold for one assistant's use of one source; times in seconds."""
-
-    failure_threshold: int = 3
-    failure_rate: float = 0.5
-    minimum_calls: int = 20
-    cooldown: float = 15.0
-    cooldown_max: float = 300.0
-    own: bool = False
-    """The assistant asked for breakers of its own."""
-
-
-def merge(*layers: Breaker | None) -> Thresholds:
-    """The defaults and what each layer changes; a later layer wins."""
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        if layer is not None:
-            merged |= layer.model_dump(exclude_none=True, exclude={"scope"})
-    return Thresholds(**merged, own=any(isinstance(layer, OwnBreaker) for layer in layers))
 
 
 class FaultRule(Part):
@@ -197,6 +152,8 @@ class Source(Part):
     """Of kind azure-openai: its deployments are then named in the path."""
     api: source_kinds.Api = "both"
     """The part of OpenAI's API that it has: chat completions, Responses; what it lacks is asked for by the other."""
+    default_model: Model | None = None
+    """The model of every binding to this source that names none."""
     api_key: Secret | None = None
     """Sent as a bearer token; as `x-api-key` to kind anthropic, as `api-key` to kind azure-openai."""
     oauth: OAuth | None = None
@@ -347,6 +304,8 @@ class Config(Part):
     limits: Limits = Field(default_factory=Limits)
     decisions: Decisions = Field(default_factory=Decisions)
     edits: Annotated[Literal["on", "off"], BeforeValidator(words.on_or_off)] = "on"
+    lane: Annotated[Literal["on", "off"], BeforeValidator(words.on_or_off)] = "on"
+    """`off` has aiohttp's server read every request and write every answer."""
 
     @field_validator("state_dir", mode="after")
     @classmethod
@@ -384,6 +343,11 @@ class Config(Part):
         # Where one replica listens and keeps its state is its own.
         same = self.model_copy(update={"listen": None, "admin": None, "state_dir": None})
         return hashlib.sha256(repr(same).encode()).hexdigest()[:12]
+
+    def model_of(self, binding: Binding) -> str | None:
+        """The model that a binding is bound to: its own, or else its source's default; None where neither names one."""
+        source = self.sources.get(binding.source)
+        return binding.model if binding.model is not None or source is None else source.default_model
 
     def policy(self, assistant: str, source: str) -> Thresholds:
         """The breaker values for one assistant's use of one source; both must exist."""

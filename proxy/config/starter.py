@@ -53,6 +53,7 @@ sources:
 #  local:
 #    kind: openai-compatible
 #    base_url: http://127.0.0.1:11434/v1
+#    default_model: llama3.3
 #    api_key: ${LOCAL_API_KEY:-unused}
 #    headers: {X-Team: support}
 #    forward_headers: [X-Trace]

@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from aiohttp import web
-
+from proxy.edge.caller import Caller
 from proxy.edge.identity import Identity
 from proxy.edge.refusals import Refusal, error_event
-from proxy.edge.relay import Caller, Pulse
+from proxy.edge.relay import Pulse
 from proxy.providers.hops import hop_by_hop
 from proxy.routing.bindings import Bindings
 from proxy.routing.decision import Attempted, Decision, reason
@@ -52,11 +51,10 @@ class Serving:
 class Exchange:
     """What is known of one request. Mutable while it is served; `close()` freezes it."""
 
-    def __init__(self, request: web.BaseRequest, request_id: str, at: float, serving: Serving) -> None:
-        self.request, self.at, self.serving = request, at, serving
+    def __init__(self, caller: Caller, request_id: str, at: float, serving: Serving) -> None:
+        self.caller, self.at, self.serving = caller, at, serving
         self.ports = ports = serving.ports
         self.started = ports.clock()
-        self.caller = Caller(request, ports.clock)
         self.task = asyncio.current_task()
         self.pulse: Pulse | None = None
         """Of a stream."""
@@ -75,8 +73,6 @@ class Exchange:
         self.pending = False
         """The answer was opened before it was known which tier gives it."""
         self.served: Attempted | None = None
-        self.dropped: tuple[str, ...] = ()
-        """Fields that the tier which serves was not asked."""
         self.quoted: Attempted | None = None
         """Nothing was served, and the caller reads what this attempt's upstream said."""
         self.refusal: Refusal | None = None
@@ -101,8 +97,8 @@ class Exchange:
         ]
         if (self.served is None or self.served.tier != "primary") and (why := reason(self.trail.steps)):
             given.append(("x-homeport-reason", why))
-        if self.dropped:
-            given.append(("x-homeport-dropped", ", ".join(self.dropped)))
+        if self.served and self.served.dropped:
+            given.append(("x-homeport-dropped", ", ".join(self.served.dropped)))
         if spoke and spoke.upstream_id:
             given.append(("x-homeport-upstream-request-id", spoke.upstream_id))
         return tuple(given)
@@ -132,8 +128,8 @@ class Exchange:
         """An error answer; `error` stands for `body` where only an event can still be sent."""
         if not self.caller.opened:
             # The rest of a body that nobody will read would be taken for the next request.
-            unread = not self.request.content.is_eof()
-            await self.caller.send(status, (*headers, *self.headers()), body, close=close or unread)
+            close = close or self.caller.unread
+            await self.caller.send(status, (*headers, *self.headers()), body, close=close)
             return
         retry = {name.replace("-", "_"): value for name, value in headers if name in _RETRY_WORDS}
         assert self.endpoint is not None  # noqa: S101  # only a stream of an endpoint is ever held
@@ -143,7 +139,7 @@ class Exchange:
 
     def close(self) -> Decision:
         """The story, now that it has ended."""
-        now, caller, called = self.ports.clock(), self.caller, self.request.headers.get("x-request-id")
+        now, caller, called = self.ports.clock(), self.caller, self.caller.headers.get("x-request-id")
         return Decision(
             request_id=self.trail.request_id,
             caller_request_id=_printable(called) if called else None,

@@ -44,7 +44,7 @@ async def travel(exchange: Exchange, question: Question, chain: Chain, route: Ro
 
 async def _deliver(exchange: Exchange, served: Served, pulse: Pulse | None, deadline: Deadline) -> None:
     accepted, clock = served.accepted, exchange.ports.clock
-    exchange.served, exchange.dropped = served.attempted, accepted.dropped
+    exchange.served = served.attempted
     broke: Interrupted | Abandoned | None = Abandoned()
     began = clock()
     try:
@@ -80,6 +80,10 @@ async def _refused(exchange: Exchange, refused: Refused, question: Question, cha
         said = error_object(answer.body) or {}
         error = {"message": f"The upstream answered HTTP {answer.status}.", "type": "upstream_error", **said}
         await exchange.send_error(answer.status, headers_down(answer.headers), answer.body, error)
+        return
+    if refused.uncarried is not None:
+        exchange.outcome = "client_error"
+        await exchange.refuse(refusals.unsupported(refused.uncarried))
         return
     exchange.outcome = "exhausted"
     now, look = exchange.ports.clock(), exchange.ports.breakers.look

@@ -14,13 +14,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from aiohttp import HttpVersion11, hdrs, web
+from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from proxy.edge import asked, refusals
+from proxy.edge.caller import Caller, Unreadable
 from proxy.edge.exchange import Exchange, Serving
 from proxy.edge.identity import Client
 from proxy.edge.journey import travel
+from proxy.edge.ordinary import Ordinary
 from proxy.edge.refusals import Refusal
 from proxy.providers import openai
 from proxy.record.lately import prefix
@@ -92,7 +94,13 @@ class Edge:
             return web.Response(text="ok\n")
         if request.path == "/readyz":
             return web.Response(status=503 if self.leaving else 200, text="draining\n" if self.leaving else "ready\n")
-        exchange = Exchange(request, self._new_id(), self._unix(), self.serving)
+        caller = Ordinary(request, self.serving.ports.clock)
+        await self.answer(caller)
+        return caller.response
+
+    async def answer(self, caller: Caller) -> None:
+        """Answer one request of the API."""
+        exchange = Exchange(caller, self._new_id(), self._unix(), self.serving)
         self._exchanges.add(exchange)
         self.idle.clear()
         try:
@@ -117,7 +125,6 @@ class Edge:
                 self._asking[exchange.asking] -= 1
             self._buffered -= exchange.body_in
             self._ended(exchange)
-        return exchange.caller.response
 
     def _ended(self, exchange: Exchange) -> None:
         try:
@@ -141,9 +148,10 @@ class Edge:
 
     def malformed(self, request: web.BaseRequest, too_large: bool) -> web.Response:
         """The answer to what is no HTTP. It is counted and told like every other, without a word of what was sent."""
-        exchange = Exchange(request, self._new_id(), self._unix(), self.serving)
+        caller = Ordinary(request, self.serving.ports.clock)
+        exchange = Exchange(caller, self._new_id(), self._unix(), self.serving)
         refusal = exchange.refusal = refusals.malformed(too_large)
-        exchange.outcome, exchange.caller.status = "rejected", refusal.status
+        exchange.outcome, caller.status = "rejected", refusal.status
         headers = CIMultiDict((*_JSON, *exchange.headers()))
         self._ended(exchange)
         return web.Response(status=refusal.status, body=refusal.body(), headers=headers)
@@ -158,24 +166,24 @@ class Edge:
     # -- before the walk
 
     async def _answer(self, exchange: Exchange) -> Refusal | None:
-        request, serving = exchange.request, exchange.serving
+        caller, serving = exchange.caller, exchange.serving
         if self.draining:
             return refusals.draining()
         if self.in_flight > serving.bounds.in_flight:
             return refusals.too_busy("in_flight", serving.bounds.in_flight)
-        client = serving.identity.client(request.headers)
+        client = serving.identity.client(caller.headers)
         if isinstance(client, Refusal):
             return client
         exchange.client = client.id
-        path = request.path
+        path = caller.path
         if path == _MODELS or path.startswith(_MODELS + "/"):
             return await self._models(exchange, client)
         endpoint = _PATHS.get(path)
         if endpoint is None:
             return refusals.path_unknown(path)
         exchange.endpoint = endpoint
-        if request.method != hdrs.METH_POST:
-            return refusals.method_not_allowed(request.method, "POST")
+        if caller.method != hdrs.METH_POST:
+            return refusals.method_not_allowed(caller.method, "POST")
         body = await self._read(exchange)
         if isinstance(body, Refusal):
             return body
@@ -187,10 +195,10 @@ class Edge:
     async def _route(
         self, exchange: Exchange, client: Client, endpoint: Endpoint, body: bytes, document: Mapping[str, Any]
     ) -> Refusal | None:
-        request, identity = exchange.request, exchange.serving.identity
+        caller, identity = exchange.caller, exchange.serving.identity
         model = document.get("model")
         exchange.asked_model = model = model if isinstance(model, str) else None
-        named = identity.assistant(request.headers, client, model)
+        named = identity.assistant(caller.headers, client, model)
         if isinstance(named, Refusal):
             return named
         exchange.assistant, exchange.identified_by = named.assistant, named.by
@@ -208,28 +216,25 @@ class Edge:
             endpoint=endpoint,
             body=body,
             document=document,
-            headers=tuple(pair for pair in request.headers.items() if pair[0].lower() != identity.header),
-            query=asked.query(request.rel_url.raw_query_string),
+            headers=tuple(pair for pair in caller.headers.items() if pair[0].lower() != identity.header),
+            query=asked.query(caller.query),
             stream=exchange.stream,
             model=model,
             needs=openai.needs(document) if chain.declares else frozenset(),
         )
         exchange.asking = assistant
         self._asking[assistant] += 1
-        deadline = asked.deadline(request.headers, exchange.started, route)
+        deadline = asked.deadline(caller.headers, exchange.started, route)
         await travel(exchange, question, chain, route, deadline)
         return None
 
     async def _read(self, exchange: Exchange) -> bytes | Refusal:
-        request, bounds = exchange.request, exchange.serving.bounds
-        if (request.content_length or 0) > bounds.body:
+        caller, bounds = exchange.caller, exchange.serving.bounds
+        if caller.length > bounds.body:
             return refusals.body_too_large(bounds.body)
-        await _expected(request)
         parts: list[bytes] = []
         try:
-            while not request.content.at_eof():
-                # Most bodies came with their heads: there is nothing to wait for, so no timer to make.
-                part = request.content.read_nowait() or await _more(request)
+            while part := await caller.more(_BODY_IDLE):
                 parts.append(part)
                 exchange.body_in += len(part)
                 self._buffered += len(part)
@@ -239,36 +244,23 @@ class Edge:
                     return refusals.too_busy("buffered", bounds.buffered)
         except TimeoutError:
             return refusals.body_timeout(_BODY_IDLE)
-        except web.RequestPayloadError:
+        except Unreadable:
             return refusals.body_unreadable()
         return b"".join(parts)
 
     async def _models(self, exchange: Exchange, client: Client) -> Refusal | None:
-        request = exchange.request
-        if request.method not in (hdrs.METH_GET, hdrs.METH_HEAD):
-            return refusals.method_not_allowed(request.method, "GET")
+        caller = exchange.caller
+        if caller.method not in (hdrs.METH_GET, hdrs.METH_HEAD):
+            return refusals.method_not_allowed(caller.method, "GET")
         assistants = exchange.serving.identity.assistants
         cards = {name: _card(name) for name in assistants if client.may_use(name)}
-        wanted = request.path.removeprefix(_MODELS).strip("/")
+        wanted = caller.path.removeprefix(_MODELS).strip("/")
         if wanted and wanted not in cards:
             return refusals.assistant_not_found(wanted)
         body = cards[wanted] if wanted else {"object": "list", "data": list(cards.values())}
         exchange.outcome = "success"
         await exchange.caller.send(200, (*_JSON, *exchange.headers()), orjson.dumps(body))
         return None
-
-
-async def _more(request: web.BaseRequest) -> bytes:
-    """The next bytes of a body. Raises TimeoutError when none come."""
-    async with asyncio.timeout(_BODY_IDLE):
-        return await request.content.readany()
-
-
-async def _expected(request: web.BaseRequest) -> None:
-    """Ask for the body of a caller who waits to be asked; HTTP/1.0 knows no interim answers."""
-    if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue" and request.version >= HttpVersion11:
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0
 
 
 def _card(assistant: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Every answer that is Homeport's own and not an upstream's: one table of refusals, in the shape that OpenAI SDKs read.
 
-1. `type` and `code` are the same stable word; the message says what is wrong and what to do about it.
+1. `type` and `code` are the same stable word; the message says what is wrong and what to do about it. One has the
+   `type` that OpenAI gives to such a fault of a request.
 2. A retry is invited only if it can help: `retry-after` up to RETRY_HORIZON, otherwise `x-should-retry: false`.
 """
 
@@ -11,9 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
-
 from proxy.breaker.state import View, Word
+from proxy.providers.dialect import Uncarried
+from proxy.providers.lenient import dumps
 from proxy.routing.decision import Attempted, Skipped, Step
 from proxy.terms import RESPONSES, Endpoint, Headers
 
@@ -35,13 +36,16 @@ class Refusal:
     headers: Headers = ()
     last: bool = False
     """The connection ends with it."""
+    type: str | None = None
+    """Where it is another word than the code."""
 
     def error(self, **more: object) -> dict[str, Any]:
         """The error object, with `more` fields of ours after OpenAI's four."""
-        return {"message": self.message, "type": self.code, "param": self.param, "code": self.code, **more}
+        kind = self.type or self.code
+        return {"message": self.message, "type": kind, "param": self.param, "code": self.code, **more}
 
     def body(self) -> bytes:
-        return orjson.dumps({"error": self.error()})
+        return dumps({"error": self.error()})
 
 
 def key_missing() -> Refusal:
@@ -188,6 +192,11 @@ def state_elsewhere(field: str) -> Refusal:
     )
 
 
+def unsupported(cannot: Uncarried) -> Refusal:
+    """No tier of the chain can be asked this, and none was."""
+    return Refusal(400, "unsupported", cannot.why, cannot.param, type="invalid_request_error")
+
+
 def internal_error() -> Refusal:
     return Refusal(
         500, "internal_error", "Homeport itself failed; its log has the fault under this request id.", headers=_NO_RETRY
@@ -195,9 +204,16 @@ def internal_error() -> Refusal:
 
 
 def soonest(steps: Sequence[Step], views: Mapping[str, View], now: float) -> float | None:
-    """When one of the tiers, by name, can be tried, on the clock of `now`; None when only an operator can help."""
+    """When one of the tiers, by name, can be tried, on the clock of `now`; None when only an operator can help, or the
+    caller: a tier that cannot be asked this is never due.
+    """
+    unfit = {step.tier for step in steps if isinstance(step, Skipped) and step.reason == "unsupported"}
     asked = {step.tier: step.retry_after or 0.0 for step in steps if isinstance(step, Attempted)}
-    moments = [now + asked.get(tier, 0.0) if view.word is Word.CLOSED else view.until for tier, view in views.items()]
+    moments = [
+        now + asked.get(tier, 0.0) if view.word is Word.CLOSED else view.until
+        for tier, view in views.items()
+        if tier not in unfit
+    ]
     return min((moment for moment in moments if moment is not None), default=None)
 
 
@@ -239,7 +255,7 @@ def _line(step: Step, now: float) -> str:
 
 def _skip(step: Skipped, now: float) -> str:
     seen = step.breaker if step.denied else None
-    notes = [*step.missing, *([seen.reason] if seen and seen.reason else [])]
+    notes = [*step.missing, *filter(None, (step.uncarried, seen.reason if seen else ""))]
     why = f" ({', '.join(notes)})" if notes else ""
     when = f", free in {max(0.0, seen.until - now):.0f} s" if seen and seen.until is not None else ""
     return f"{step.reason}{why}{when}"
@@ -249,7 +265,7 @@ def error_event(endpoint: Endpoint, error: dict[str, Any]) -> bytes:
     """A stream's last event, in the dialect of its endpoint; both are read as an error by the SDKs."""
     if endpoint == RESPONSES:
         flat = {key: error.get(key) for key in ("code", "message", "param")}
-        data = orjson.dumps({"type": "error", **flat, "sequence_number": 0, "error": error})
+        data = dumps({"type": "error", **flat, "sequence_number": 0, "error": error})
     else:
-        data = orjson.dumps({"error": error})
+        data = dumps({"error": error})
     return b"event: error\ndata: " + data + b"\n\n"

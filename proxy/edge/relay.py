@@ -15,85 +15,11 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from aiohttp import HttpVersion11, hdrs, web
-
-from proxy.terms import Abandoned, Accepted, Cause, Diagnosis, Headers, Interrupted, Sign, Stream, StreamEvent
+from proxy.edge.caller import Caller
+from proxy.terms import Abandoned, Accepted, Cause, Diagnosis, Interrupted, Reply, Sign, Stream, StreamEvent
 
 _LAST_BYTE_WAIT = 0.25
 """Seconds for the upstream to end its answer after the terminal event, so that its connection can be used again."""
-
-
-class Caller:
-    """The caller's end of one exchange: opened once, written in order, finished or cut."""
-
-    def __init__(self, request: web.BaseRequest, clock: Callable[[], float]) -> None:
-        self._request, self._clock = request, clock
-        self._response: web.StreamResponse | None = None
-        self.status = 0
-        """What was sent; 0 until then."""
-        self.body_out = 0
-        self.first_byte: float | None = None
-
-    @property
-    def opened(self) -> bool:
-        return self._response is not None
-
-    @property
-    def response(self) -> web.StreamResponse:
-        if self._response is None:
-            raise RuntimeError("no answer was opened")
-        return self._response
-
-    async def send(self, status: int, headers: Headers, body: bytes, *, close: bool = False) -> None:
-        """A whole answer at once."""
-        response = web.Response(status=status, body=body, headers=headers)
-        await self._open(response, close)
-        self._count(len(body))
-        await response.write_eof()
-
-    async def open(self, status: int, headers: Headers) -> None:
-        """Begin an answer of unknown length. Its head leaves with the first bytes that are written."""
-        if self._request.version < HttpVersion11:
-            # HTTP/1.0 has no chunks: there the end of the connection is the end of the answer.
-            await self._open(web.StreamResponse(status=status, headers=headers), close=True)
-            return
-        # Not a StreamResponse, which sends its head by itself.
-        response = web.Response(status=status, headers=headers)
-        if hdrs.CONTENT_LENGTH not in response.headers:
-            response.enable_chunked_encoding()
-        await self._open(response, close=False)
-
-    async def _open(self, response: web.StreamResponse, close: bool) -> None:
-        if close:
-            response.force_close()
-        self._response, self.status = response, response.status
-        await response.prepare(self._request)
-
-    async def write(self, data: bytes) -> None:
-        """Bytes for the caller; returns when it keeps up."""
-        self._count(len(data))
-        await self.response.write(data)
-
-    async def finish(self, *, close: bool = False) -> None:
-        """The answer's end; `close` ends the connection as well."""
-        if close:
-            self.response.force_close()
-        await self.response.write_eof()
-        transport = self._request.transport
-        if close and transport is not None and not transport.is_closing() and transport.can_write_eof():
-            # Not when the exchange is over: its caller has seen the last chunk, and may send its next request here.
-            transport.write_eof()
-
-    def cut(self) -> None:
-        """Drop the connection, so that what was sent cannot pass for a whole answer."""
-        self.response.force_close()
-        if self._request.transport is not None:
-            self._request.transport.abort()
-
-    def _count(self, size: int) -> None:
-        if self.first_byte is None:
-            self.first_byte = self._clock()
-        self.body_out += size
 
 
 class Pulse:
@@ -150,8 +76,17 @@ class Pulse:
         """Write, on the caller's account."""
         self.writing, self._since = True, self._loop.time()
         await caller.write(data)
+        self._kept_up()
+
+    def _kept_up(self) -> None:
         self.writing, began, self._since = False, self._since, self._loop.time()
         self.waited_for_caller += self._since - began
+
+    async def room(self, caller: Caller) -> None:
+        """Wait until it keeps up, on its account."""
+        self.writing, self._since = True, self._loop.time()
+        await caller.room()
+        self._kept_up()
 
     def _check(self) -> None:
         now = self._loop.time()
@@ -207,27 +142,73 @@ async def relay_stream(
 _TRUNCATED = Diagnosis(Cause.STREAM_BROKEN, "truncated")
 
 
-async def _forward(accepted: Accepted, stream: Stream, caller: Caller, pulse: Pulse) -> tuple[Diagnosis | None, bool]:
-    """Why the answer is not whole (None if it is), and whether the caller has been told so by the upstream itself."""
-    reader = stream.reader
-    events: Sequence[StreamEvent] = stream.events
-    ended = accepted.complete
-    while True:
-        place = next((i for i, event in enumerate(events) if event.sign not in _GOING_ON), len(events))
-        end = events[place] if place < len(events) else None
-        proper = end is not None and (end.sign is Sign.FAILED or (end.sign is Sign.DONE and reader.whole))
-        if kept := events[: place + proper]:
-            await pulse.write(caller, b"".join([event.raw for event in kept]))
-        if end is not None:
-            return _meaning(end, stream), proper
-        if ended:
-            return (None if reader.whole else _TRUNCATED), False
-        chunk = await accepted.reply.chunk()
+_End = tuple[Diagnosis | None, bool]
+"""Why an answer is not whole (None if it is), and whether the caller has been told so by the upstream itself."""
+
+
+async def _forward(accepted: Accepted, stream: Stream, caller: Caller, pulse: Pulse) -> _End:
+    data, end = _told(stream, stream.events, ended=accepted.complete)
+    if data:
+        await pulse.write(caller, data)
+    if end is None and caller.push(b"") is not None:
+        return await _pushed(accepted.reply, stream, caller, pulse)
+    while end is None:
+        data, end = _read(stream, await accepted.reply.chunk())
         pulse.heard()
-        if isinstance(chunk, Diagnosis):
-            return chunk, False
-        events = reader.feed(chunk) if chunk else reader.finish()
-        ended = not chunk
+        if data:
+            await pulse.write(caller, data)
+    return end
+
+
+async def _pushed(reply: Reply, stream: Stream, caller: Caller, pulse: Pulse) -> _End:
+    """The same for a caller who can be written to without waiting: an event goes on as it comes, and wakes nobody."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[_End | None]
+
+    def news() -> None:
+        try:
+            while not done.done() and (chunk := reply.ready()) is not None:
+                data, end = _read(stream, chunk)
+                pulse.heard()
+                keeps_up = not data or caller.push(data)
+                if end is not None or not keeps_up:
+                    done.set_result(end)
+        except Exception as error:  # noqa: BLE001  # it is whoever waits that has to know
+            done.set_exception(error)
+
+    try:
+        while True:
+            done = loop.create_future()
+            reply.follow(news)
+            news()
+            end = await done
+            reply.follow(None)
+            await pulse.room(caller)
+            if end is not None:
+                return end
+    finally:
+        reply.follow(None)
+
+
+def _read(stream: Stream, chunk: bytes | Diagnosis) -> tuple[bytes, _End | None]:
+    if isinstance(chunk, Diagnosis):
+        return b"", (chunk, False)
+    reader = stream.reader
+    return _told(stream, reader.feed(chunk) if chunk else reader.finish(), ended=not chunk)
+
+
+def _told(stream: Stream, events: Sequence[StreamEvent], *, ended: bool) -> tuple[bytes, _End | None]:
+    """What of these events is for the caller, and the end, if they are it; `ended`: nothing comes after them."""
+    if not ended and len(events) == 1 and events[0].sign in _GOING_ON:
+        return events[0].raw, None
+    reader = stream.reader
+    place = next((i for i, event in enumerate(events) if event.sign not in _GOING_ON), len(events))
+    end = events[place] if place < len(events) else None
+    proper = end is not None and (end.sign is Sign.FAILED or (end.sign is Sign.DONE and reader.whole))
+    data = b"".join([event.raw for event in events[: place + proper]])
+    if end is not None:
+        return data, (_meaning(end, stream), proper)
+    return data, ((None if reader.whole else _TRUNCATED), False) if ended else None
 
 
 _GOING_ON = (Sign.CONTENT, Sign.LIFE)

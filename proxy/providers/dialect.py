@@ -2,7 +2,8 @@
 
 1. A dialect is pure: the attempt at a tier asks it, sends and reads, and knows no kind.
 2. A question that a dialect cannot carry whole is refused by the field's name, before anything is sent. What is left
-   out because it only tunes is named in the call; nothing else is ever left out.
+   out because it only tunes is named in the call; nothing else is ever left out. A dialect that does either `sifts`,
+   and is asked for its call before its tier is tried.
 3. What comes out of a dialect for the caller is OpenAI's: bodies, events and errors. A dialect that already speaks so
    hands on the very bytes.
 """
@@ -86,6 +87,10 @@ class Dialect(Protocol):
 
     def beside(self, token: str, account: str) -> Headers:
         """What a bearer token is sent with; `account` is whose it is, where its file says so. The source's own hold."""
+        ...
+
+    def sifts(self, endpoint: Endpoint, binding: Binding) -> bool:
+        """Can a question have what it refuses or leaves out? If not, every `call` is a Call that drops nothing."""
         ...
 
     def call(self, question: Question, binding: Binding) -> Call | Uncarried:

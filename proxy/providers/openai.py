@@ -252,7 +252,9 @@ class ChoicesReader(_Reader):
         return (Sign.CONTENT if content else Sign.LIFE), None
 
     def _choice(self, choice: Mapping[str, Any]) -> bool:
-        index = choice.get("index", 0)
+        index = choice.get("index")
+        if not isinstance(index, int):
+            index = 0
         if choice.get("finish_reason"):
             self._finished.add(index)
             self._open.discard(index)

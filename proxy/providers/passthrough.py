@@ -38,6 +38,9 @@ class PassThrough:
     def beside(self, token: str, account: str) -> Headers:
         return ()
 
+    def sifts(self, endpoint: Endpoint, binding: Binding) -> bool:
+        return False
+
     def call(self, question: Question, binding: Binding) -> Call | Uncarried:
         return Call(question.endpoint.path + question.query, openai.render(question, binding))
 
@@ -75,6 +78,10 @@ class Azure(PassThrough):
         # Responses name their deployment in the body at every version.
         where = "" if endpoint.name == "responses" else f"/deployments/{quote(model, safe='*')}"
         return f"/openai{where}{endpoint.path}{version}"
+
+    def sifts(self, endpoint: Endpoint, binding: Binding) -> bool:
+        # A caller who names no model names no deployment.
+        return binding.bound_model is None
 
     def call(self, question: Question, binding: Binding) -> Call | Uncarried:
         model = binding.bound_model or question.model

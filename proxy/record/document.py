@@ -88,6 +88,7 @@ def step_document(step: Step, started: float, unix: Unix) -> dict[str, Any]:
             "verdict": "skipped",
             "reason": step.reason,
             "missing": list(step.missing),
+            "uncarried": step.uncarried or None,
             "at_ms": _ms(step.at - started),
             "breaker": None if step.breaker is None else breaker_document(step.breaker, unix),
         }
@@ -112,6 +113,7 @@ def step_document(step: Step, started: float, unix: Unix) -> dict[str, Any]:
         "probe": step.probe,
         "upstream_request_id": step.upstream_id,
         "retry_after_s": step.retry_after,
+        "dropped": list(step.dropped),
         "breaker": breaker_document(step.breaker, unix),
     }
 

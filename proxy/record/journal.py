@@ -115,10 +115,10 @@ class Journal:
             return
         if b"\n" in item:
             item = item.replace(b"\n", b" ")
-        timed = self._ring.append(item)
+        at = self._ring.append(item)
         if self._shared is None:
             return
-        self._queue.append(timed)
+        self._queue.append((at, item))
         self._bytes += len(item)
         while self._queue and (self._pending > self._most or self._bytes > PENDING_BYTES):
             self._drop()

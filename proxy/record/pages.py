@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import re
+from array import array
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ ROOM = 64 * 1024 * 1024
 """Bytes of items that are kept, in a ring or in the shared journal."""
 PAGE, PAGE_BYTES = 1000, 512 * 1024
 """Items of a chunk at most, and bytes after which it ends; one batch may come on top of the bytes."""
+
+_BLOCK = 128
+"""Items that lie together in a ring."""
 
 RING_PLACE = re.compile(r"ring-([0-9a-zA-Z_]{1,64})-([0-9]{1,15})", re.ASCII)
 SHARED_PLACE = re.compile(r"([0-9]{1,15}-[0-9]{1,15})\.([0-9]{1,5})", re.ASCII)
@@ -57,32 +61,52 @@ class Pages(Protocol):
         ...
 
 
+class _Block:
+    """Items that follow each other, one behind the other in one piece of memory."""
+
+    __slots__ = ("data", "ends", "times")
+
+    def __init__(self) -> None:
+        self.data, self.times, self.ends = bytearray(), array("d"), array("Q")
+
+    def start(self, at: int) -> int:
+        return self.ends[at - 1] if at else 0
+
+
 class Ring:
-    """The newest items of this replica, as Pages."""
+    """The newest items of this replica, as Pages.
+
+    They lie in blocks. As objects of their own they would be as many as all others of the process, and every small
+    object that a request makes would get the place that the oldest of them has just left: memory that is in no cache.
+    """
 
     def __init__(self, keep: int, age: float, unix: Callable[[], float], word: str) -> None:
         """`keep` items and `age` seconds; `word` is this run's own."""
         self._keep, self._age, self._unix, self._word = keep, age, unix, word
-        self._items: deque[tuple[float, bytes]] = deque()
+        self._blocks: deque[_Block] = deque()
+        self._first, self._left = 1, 0
+        """The number of the oldest item, and how many of the first block are gone."""
         self._bytes = 0
         self.next = 1
         """The number of the next item."""
 
     def __len__(self) -> int:
         self._trim(self._unix())
-        return len(self._items)
+        return self.next - self._first
 
-    def append(self, item: bytes) -> tuple[float, bytes]:
-        """The item with its time."""
+    def append(self, item: bytes) -> float:
+        """Keep it; the time at which that was."""
         now = self._unix()
-        timed = now, item
-        items = self._items
-        items.append(timed)
+        if not self._blocks or len(self._blocks[-1].ends) == _BLOCK:
+            self._blocks.append(_Block())
+        block = self._blocks[-1]
+        block.data += item
+        block.times.append(now)
+        block.ends.append(len(block.data))
         self._bytes += len(item)
         self.next += 1
-        if len(items) > self._keep or self._bytes > ROOM or items[0][0] < now - self._age:
-            self._trim(now)
-        return timed
+        self._trim(now)
+        return now
 
     async def older(self, than: str | None, most: int) -> Chunk:
         """See Pages."""
@@ -108,11 +132,13 @@ class Ring:
         return self._place(self.next - 1)
 
     def _chunk(self, numbers: range) -> tuple[tuple[str, bytes], ...]:
-        first, size, found = self.next - len(self._items), 0, []
+        size, found = 0, []
         for number in numbers:
             if size >= PAGE_BYTES:
                 break
-            item = self._items[number - first][1]
+            place, at = divmod(number - self._first + self._left, _BLOCK)
+            block = self._blocks[place]
+            item = bytes(block.data[block.start(at) : block.ends[at]])
             size += len(item)
             found.append((self._place(number), item))
         return tuple(found)
@@ -134,6 +160,14 @@ class Ring:
         return int(found[2])
 
     def _trim(self, now: float) -> None:
-        items = self._items
-        while items and (len(items) > self._keep or self._bytes > ROOM or items[0][0] < now - self._age):
-            self._bytes -= len(items.popleft()[1])
+        blocks = self._blocks
+        while (held := self.next - self._first) and (
+            held > self._keep or self._bytes > ROOM or blocks[0].times[self._left] < now - self._age
+        ):
+            block, at = blocks[0], self._left
+            self._bytes -= block.ends[at] - block.start(at)
+            self._first += 1
+            self._left += 1
+            if self._left == len(block.ends):
+                blocks.popleft()
+                self._left = 0

@@ -9,12 +9,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from proxy.breaker.permit import Guard
 from proxy.breaker.state import Policy
 from proxy.config import schema
+from proxy.providers.dialect import Dialect
 from proxy.terms import ENDPOINTS, Binding, Endpoint
+
+ModelFrom = Literal["binding", "source"]
+"""Who names a tier's model: its binding, or its source, as the default of those that name none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,9 @@ class Tier:
     """By endpoint name: a key may serve one path and be refused on another."""
     lacks: frozenset[str] = frozenset()
     """Names of endpoints that its kind of source has no way to be asked."""
+    sifters: Mapping[str, Dialect] = field(default_factory=dict)
+    """By endpoint name: what its source speaks, where a request may have what that refuses or leaves out."""
+    model_from: ModelFrom = "binding"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +150,9 @@ def _tier(
     endpoints: list[Endpoint],
     identify: Callable[[str], str],
 ) -> Tier:
-    source = config.sources[bound.source]
+    source, model = config.sources[bound.source], config.model_of(bound)
+    assert model is not None  # noqa: S101  # a checked configuration names one for every binding
+    speaks, binding = source.speaks, bound.resolve(source.kind, model)
     secret = source.credential
     credential = f"{source.kind}|{source.base_url}|{identify(secret)}" if secret else None
     values = config.policy(assistant, bound.source)
@@ -152,11 +162,13 @@ def _tier(
     scope = f"|{assistant}" if values.own else ""
     guards = {
         endpoint.name: Guard(
-            f"{source.kind}|{source.base_url}|{bound.model}|{endpoint.name}|{credential or ''}{scope}",
+            f"{source.kind}|{source.base_url}|{model}|{endpoint.name}|{credential or ''}{scope}",
             credential,
             policy,
         )
         for endpoint in endpoints
     }
-    lacks = frozenset(each.name for each in endpoints if not source.speaks.serves(each))
-    return Tier(tier, bound.resolve(source.kind), guards, lacks)
+    lacks = frozenset(each.name for each in endpoints if not speaks.serves(each))
+    sifters = {each.name: speaks for each in endpoints if each.name not in lacks and speaks.sifts(each, binding)}
+    named: ModelFrom = "source" if bound.model is None else "binding"
+    return Tier(tier, binding, guards, lacks, sifters, named)

@@ -29,6 +29,8 @@ class Skipped:
     """What its breaker said then; None for a place without a binding."""
     missing: tuple[str, ...] = ()
     """With unsupported: what the request needs, and neither the binding declares nor its kind of source has."""
+    uncarried: str = ""
+    """With unsupported: the field that its kind of source cannot be told, as in dialect.Uncarried.detail."""
 
     @property
     def denied(self) -> bool:
@@ -65,6 +67,8 @@ class Attempted:
     """Seconds, as the upstream asked."""
     breaker: View = CLOSED
     """What its breaker said when it let the request through."""
+    dropped: tuple[str, ...] = ()
+    """Fields of the request that its source was not told, of those that Homeport knows: names, never values."""
 
 
 Step = Skipped | Attempted
@@ -137,7 +141,7 @@ def _say(step: Step) -> str:
     if isinstance(step, Attempted):
         word = "timeout" if step.outcome == "slow" or step.outcome.startswith("timeout_") else step.outcome
         return f"{step.tier}={word}({step.detail},{lasted(step.ended - step.started)})"
-    notes = list(step.missing)
+    notes = [*step.missing, *([step.uncarried] if step.uncarried else [])]
     if step.breaker is not None and step.denied:
         seen = step.breaker
         notes += [seen.reason] if seen.reason else []

@@ -77,6 +77,11 @@ UNFIT: Mapping[str, str] = {
     "too_small_context": "its declared context window is no larger than one that was too small already",
     "deadline": "too little of the request's time was left",
 }
+_UNCARRIED: Mapping[str, str] = {
+    "model": "the request names no model, and neither does its binding",
+    "unknown_field": "the request has a field that is not known here, and so cannot be put to its kind of source",
+}
+"""Objections of dialects that are no field's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +134,7 @@ def _tier(step: Step, unix: Callable[[float], float], tense: _Tense) -> str:
     if isinstance(step, Skipped) and step.breaker is None:
         return f"{step.tier} {tense.skipped}: an operator has left it empty."
     if isinstance(step, Attempted):
-        what = _attempted(step) if tense is _PAST else _would(step)
+        what = (_attempted(step) if tense is _PAST else _would(step)) + _untold(step)
     else:
         what = _skipped(step, unix, tense)
     return f"{step.tier} ({step.source}/{step.model}) {what}."
@@ -139,6 +144,9 @@ def _skipped(step: Skipped, unix: Callable[[float], float], tense: _Tense) -> st
     seen = step.breaker
     if seen is not None and step.denied:
         return f"{tense.skipped}: {_denied(seen, unix, tense)}"
+    if step.uncarried:
+        field = f"the request's {step.uncarried} cannot be put to its kind of source"
+        return f"{tense.skipped}: {_UNCARRIED.get(step.uncarried, field)}"
     if step.reason == "unsupported":
         return f"{tense.skipped}: the request needs {_list(step.missing)}, which it does not have"
     return f"{tense.skipped}: {UNFIT.get(step.reason, step.reason)}"
@@ -192,6 +200,10 @@ def _would(step: Attempted) -> str:
     return f"would be tried{probe}, {end}"
 
 
+def _untold(step: Attempted) -> str:
+    return f"; not told to it: {', '.join(step.dropped)}" if step.dropped else ""
+
+
 def _milestones(step: Attempted) -> str:
     parts = []
     if step.connected is not None and not step.reused:
@@ -212,6 +224,8 @@ def _got(decision: Decision) -> str:
             return f"The caller left after {took}, {begun}."
         case "rejected":
             return f"Homeport refused it: HTTP {decision.code} {decision.refusal}."
+        case "client_error" if decision.refusal is not None:
+            return f"No tier can be asked it: the caller got {_sent(decision)} after {took}."
         case "client_error":
             return f"The caller got the upstream's own answer, {_sent(decision)}, after {took}."
         case "exhausted" if decision.refusal is None:

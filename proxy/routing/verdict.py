@@ -3,7 +3,7 @@
 1. Only what says something about the tier reaches the breaker as good or bad; what says something about the request,
    the caller or ourselves is neutral.
 2. A fallback may not know what the primary knows: its objection to a request is `unsupported`, and the walk goes on.
-   So it does from any tier whose kind of source cannot be asked such a request at all.
+   So it does from any tier whose source is said to have no way to do such a thing.
 3. A deadline is evidence only against a tier that had a fair time to answer.
 """
 

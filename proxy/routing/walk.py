@@ -2,6 +2,7 @@
 
 1. Every permit is settled exactly once, also when the caller leaves in the middle.
 2. A tier that was not sent to has not been tried: its breaker's word goes into the story, and nothing else happens.
+   So what its dialect may refuse is put to that before its breaker is asked, once, and the same call is sent.
 3. One deadline spans all attempts; each attempt leaves a reserve for the tiers after it.
 4. Time and I/O come in through Ports; nothing here waits by itself.
 """
@@ -15,6 +16,7 @@ from typing import Protocol
 from proxy.breaker.link import ASK_LIMIT
 from proxy.breaker.permit import Guard, Permit, Verdict
 from proxy.breaker.state import Hears, View, Word
+from proxy.providers.dialect import Call, Uncarried
 from proxy.routing.bindings import Chain, Tier
 from proxy.routing.decision import Attempted, Skipped, Step
 from proxy.routing.verdict import REQUEST_FAULTS, Onward, Ruling, judge
@@ -33,7 +35,8 @@ from proxy.terms import (
     Rejected,
 )
 
-Send = Callable[[Question, Binding, Limits, Progress], Awaitable[Outcome]]
+Send = Callable[[Question, Binding, Limits, Progress, Call | None], Awaitable[Outcome]]
+"""The last is what a dialect that sifts has made of the question."""
 
 
 class Breakers(Protocol):
@@ -111,6 +114,8 @@ class Refused:
     """An upstream's own answer for the caller: a fault of the request, or the word of a chain's only tier."""
     by: Attempted | None = field(default=None, compare=False)
     """With `verbatim`: the attempt that met it."""
+    uncarried: Uncarried | None = None
+    """No tier can be asked this, whatever its health: the first one's objection."""
 
 
 async def walk(question: Question, chain: Chain, deadline: Deadline, trail: Trail, ports: Ports) -> Served | Refused:
@@ -118,17 +123,20 @@ async def walk(question: Question, chain: Chain, deadline: Deadline, trail: Trai
     journey = _Journey(question, chain, deadline, trail, ports)
     if chain.cleared:
         trail.steps.append(Skipped("primary", "none", "none", "unbound", ports.clock()))
-    refused: list[tuple[int, View]] = []
+    refused: list[_Denied] = []
     for place, tier in enumerate(chain.tiers):
-        if unfit := journey.unfit(place, tier):
-            trail.steps.append(unfit)
+        call = journey.fit(place, tier)
+        if isinstance(call, Skipped):
+            trail.steps.append(call)
             continue
         admitted = await journey.admit(tier)
         if isinstance(admitted, View):
-            refused.append((place, admitted))
+            refused.append(_Denied(place, admitted, call))
             trail.steps.append(_skipped(tier, admitted.word.value, ports.clock(), admitted))
             continue
-        end = await journey.attempt(place, admitted)
+        # Once one tier is asked none is asked early, and what they would have been sent need not be kept meanwhile.
+        refused.clear()
+        end = await journey.attempt(place, admitted, call)
         if end is not None:
             return end
     if not any(isinstance(step, Attempted) for step in trail.steps):
@@ -138,14 +146,23 @@ async def walk(question: Question, chain: Chain, deadline: Deadline, trail: Trai
     return journey.refusal()
 
 
-async def _early(journey: _Journey, refused: list[tuple[int, View]]) -> Served | Refused | None:
+@dataclass(frozen=True, slots=True)
+class _Denied:
+    """A tier that fits, and that its breaker kept from being tried."""
+
+    place: int
+    seen: View
+    call: Call | None
+
+
+async def _early(journey: _Journey, refused: list[_Denied]) -> Served | Refused | None:
     """No tier may be tried: ask the open one that is due soonest, ahead of its time, if nobody else is asking it."""
-    asleep = [(seen.until or 0.0, place) for place, seen in refused if seen.word is Word.OPEN]
+    asleep = [each for each in refused if each.seen.word is Word.OPEN]
     if not asleep:
         return None
-    _, place = min(asleep)
-    admitted = await journey.admit(journey.chain.tiers[place], early=True)
-    return await journey.attempt(place, admitted) if isinstance(admitted, Permit) else None
+    due = min(asleep, key=lambda each: each.seen.until or 0.0)
+    admitted = await journey.admit(journey.chain.tiers[due.place], early=True)
+    return await journey.attempt(due.place, admitted, due.call) if isinstance(admitted, Permit) else None
 
 
 class _Journey:
@@ -157,6 +174,8 @@ class _Journey:
         """Once a tier found the request too long: the largest declared context window that was too small, in tokens."""
         self._patience = ASK_LIMIT
         self._answers: list[tuple[Rejected, Attempted]] = []
+        self._uncarried: Uncarried | None = None
+        """The first tier's objection."""
 
     def guard(self, tier: Tier) -> Guard:
         return tier.guards[self.question.endpoint.name]
@@ -173,11 +192,21 @@ class _Journey:
     def time_left(self) -> float:
         return self.deadline.until - self.ports.clock()
 
-    def unfit(self, place: int, tier: Tier) -> Skipped | None:
-        """Why this tier cannot take this request, whatever its health; None if it can."""
+    def fit(self, place: int, tier: Tier) -> Call | Skipped | None:
+        """What this tier is asked, None if that is the request as it came; or why it cannot take it, whatever its
+        health.
+        """
         why, missing = self._unfit(place, tier)
-        if why is None:
-            return None
+        if why is not None:
+            return self._skip(tier, why, missing)
+        sifter = tier.sifters.get(self.question.endpoint.name)
+        call = None if sifter is None else sifter.call(self.question, tier.binding)
+        if not isinstance(call, Uncarried):
+            return call
+        self._uncarried = self._uncarried or call
+        return replace(self._skip(tier, "unsupported"), uncarried=call.detail)
+
+    def _skip(self, tier: Tier, why: str, missing: frozenset[str] = frozenset()) -> Skipped:
         return _skipped(tier, why, self.ports.clock(), self.ports.breakers.look(self.guard(tier)), missing)
 
     def _unfit(self, place: int, tier: Tier) -> tuple[str | None, frozenset[str]]:
@@ -203,7 +232,7 @@ class _Journey:
             until, overrun = now + deadline.attempt, Diagnosis(Cause.TIMEOUT_TOTAL, "attempt")
         return Limits(deadline.connect, deadline.first_byte, deadline.first_token, deadline.idle, until, overrun)
 
-    async def attempt(self, place: int, permit: Permit) -> Served | Refused | None:
+    async def attempt(self, place: int, permit: Permit, call: Call | None) -> Served | Refused | None:
         """Send to one tier; None when the next one may be tried."""
         tier = self.chain.tiers[place]
         limits = self.limits(place)
@@ -211,13 +240,13 @@ class _Journey:
         outcome: Outcome = Abandoned()
         self.trail.trying = tier.name
         try:
-            outcome = await self.ports.send(self.question, tier.binding, limits, progress)
+            outcome = await self.ports.send(self.question, tier.binding, limits, progress, call)
         finally:
             # Also when cancelled: a probe's slot must come free, and an impatient caller may be evidence.
             now = self.ports.clock()
             ruling = self._judge(tier, outcome, progress, now)
             self.ports.breakers.settle(permit, ruling.verdict)
-            attempted = _attempted(tier, permit, ruling, outcome, progress, now)
+            attempted = _attempted(tier, permit, ruling, outcome, progress, now, call)
             self.trail.steps.append(attempted)
             self.trail.waited += now - progress.started
             if not isinstance(outcome, Accepted):
@@ -252,10 +281,13 @@ class _Journey:
         if alone and self._answers:
             return Refused(*self._answers[-1])
         # Where a tier could have been asked, it is well worth the caller's while to come again.
-        everywhere = len(self._answers) == len(self.chain.tiers) and all(
-            answer.diagnosis.cause is Cause.UNSUPPORTED for answer, _ in self._answers
-        )
-        return Refused(*self._answers[0]) if everywhere else Refused(None)
+        unfit = sum(isinstance(step, Skipped) and step.reason == "unsupported" for step in self.trail.steps)
+        objections = [each for each in self._answers if each[0].diagnosis.cause is Cause.UNSUPPORTED]
+        if unfit + len(objections) < len(self.chain.tiers):
+            return Refused(None)
+        if self._uncarried is not None:
+            return Refused(None, uncarried=self._uncarried)
+        return Refused(*objections[0]) if objections else Refused(None)
 
 
 def conclude(served: Served, broke: Interrupted | Abandoned | None, trail: Trail, ports: Ports) -> Attempted:
@@ -278,7 +310,13 @@ def _skipped(tier: Tier, why: str, now: float, seen: View, missing: frozenset[st
 
 
 def _attempted(
-    tier: Tier, permit: Permit, ruling: Ruling, outcome: Outcome, progress: Progress, now: float
+    tier: Tier,
+    permit: Permit,
+    ruling: Ruling,
+    outcome: Outcome,
+    progress: Progress,
+    now: float,
+    call: Call | None,
 ) -> Attempted:
     return Attempted(
         tier=tier.name,
@@ -291,6 +329,7 @@ def _attempted(
         ended=now,
         billed=_billed(outcome, progress),
         breaker=permit.seen,
+        dropped=call.dropped if call is not None else (),
         probe=None if permit.kind == "closed" else permit.kind,
         status=progress.status,
         connected=progress.connected,

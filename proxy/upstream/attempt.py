@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 from proxy.providers import faults, lenient
-from proxy.providers.dialect import Call, Uncarried
+from proxy.providers.dialect import Call
 from proxy.providers.hops import hop_by_hop
 from proxy.terms import (
     Accepted,
@@ -39,7 +39,7 @@ from proxy.terms import (
     StreamEvent,
     StreamReader,
 )
-from proxy.upstream.alarm import Alarm
+from proxy.upstream.alarm import Bell
 from proxy.upstream.answer import TRUNCATED, Retyped, retyped
 from proxy.upstream.client import Door
 from proxy.upstream.source import Source
@@ -64,24 +64,25 @@ class Attempt:
         binding: Binding,
         limits: Limits,
         progress: Progress,
+        call: Call | None,
         source: Source,
         unix: Callable[[], float],
+        bell: Bell,
     ) -> None:
         self._question, self._binding, self._limits = question, binding, limits
-        self._progress, self._source, self._unix = progress, source, unix
+        self._progress, self._call, self._source, self._unix = progress, call, source, unix
         self._dialect = source.dialect
         self._rewrites = source.dialect.rewrites(question.endpoint)
         self._gatherer = None if question.stream else source.dialect.gatherer(source.named)
-        self._dropped: tuple[str, ...] = ()
         self._verge: Diagnosis = limits.overrun
-        self._alarm = Alarm()
+        self._alarm = bell.alarm()
         self._reply: Reply | None = None
 
     async def run(self, door: Door) -> Outcome:
         """Ask. Ends as Accepted, Rejected or Failed; the caller owns an Accepted reply and must close it."""
         outcome: Outcome | None = None
         try:
-            async with self._alarm:
+            with self._alarm:
                 self._until_life()
                 outcome = await self._exchange(door)
         except TimeoutError:
@@ -94,10 +95,8 @@ class Attempt:
 
     async def _exchange(self, door: Door) -> Outcome:
         question, source = self._question, self._source
-        call = self._dialect.call(question, self._binding)
-        if isinstance(call, Uncarried):
-            return _uncarried(call)
-        self._dropped = call.dropped
+        call = self._call or self._dialect.call(question, self._binding)
+        assert isinstance(call, Call)  # noqa: S101  # a dialect that may refuse was asked before
         answer = await self._authorised(door, call)
         if isinstance(answer, Diagnosis):
             return Failed(answer)
@@ -206,7 +205,7 @@ class Attempt:
             size += len(chunk)
         if self._rewrites:
             return Failed(Diagnosis(Cause.SERVER, "too_long"))
-        return Accepted(reply, b"".join(held), dropped=self._dropped)
+        return Accepted(reply, b"".join(held))
 
     def _whole_json(self, reply: Reply, body: bytes) -> Outcome:
         try:
@@ -221,7 +220,7 @@ class Attempt:
         if told is None:
             return Failed(Diagnosis(Cause.SERVER, "not_an_answer"))
         model = None if told.model is None else self._source.named(told.model)
-        return Accepted(reply, told.body, complete=True, usage=told.usage, model=model, dropped=self._dropped)
+        return Accepted(reply, told.body, complete=True, usage=told.usage, model=model)
 
     async def _json_for_stream(self, reply: Reply) -> Outcome:
         """A stream was asked for and a JSON document came: an error in a 200, or a server that cannot stream."""
@@ -259,7 +258,7 @@ class Attempt:
 
         def accept(events: Sequence[StreamEvent], *, complete: bool) -> Accepted:
             stream = Stream((*held, *events), reader, self._diagnose)
-            return Accepted(reply, stream=stream, complete=complete, dropped=self._dropped)
+            return Accepted(reply, stream=stream, complete=complete)
 
         held: list[StreamEvent] = []
         size = 0
@@ -303,12 +302,6 @@ class Attempt:
             now_unix=self._unix(),
             overrides=self._source.overrides,
         )
-
-
-def _uncarried(call: Uncarried) -> Rejected:
-    """Nothing was sent: what the caller reads if no tier can be asked this."""
-    error = {"message": call.why, "type": "invalid_request_error", "param": call.param, "code": "unsupported"}
-    return Rejected(Diagnosis(Cause.UNSUPPORTED, call.detail), 400, _JSON, orjson.dumps({"error": error}))
 
 
 _JSON = (("Content-Type", "application/json"),)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 
+from proxy.providers.dialect import Call
 from proxy.terms import Accepted, Binding, Limits, Outcome, Progress, Question, Rejected
+from proxy.upstream.alarm import Bell
 from proxy.upstream.attempt import Attempt
 from proxy.upstream.client import Connections, Door, RetryBudget
 from proxy.upstream.source import Source
@@ -19,6 +21,7 @@ class Upstreams:
     ) -> None:
         """A source that goes where it went in `former` keeps its connections."""
         self._unix = unix
+        self._bell = Bell()
         self._budget: RetryBudget = RetryBudget() if former is None else former._budget
         known: Mapping[str, tuple[Source, Door]] = {} if former is None else former._sources
         self.remaining: dict[tuple[str, str, str], float] = {} if former is None else former.remaining
@@ -32,10 +35,14 @@ class Upstreams:
             return known[1].shared()
         return Door(source.connecting, self._budget)
 
-    async def send(self, question: Question, binding: Binding, limits: Limits, progress: Progress) -> Outcome:
-        """Ask one tier. Ends as Accepted, Rejected or Failed; the caller owns an Accepted reply and must close it."""
+    async def send(
+        self, question: Question, binding: Binding, limits: Limits, progress: Progress, call: Call | None
+    ) -> Outcome:
+        """Ask one tier: by `call` where its dialect sifts. Ends as Accepted, Rejected or Failed; the caller owns an
+        Accepted reply and must close it.
+        """
         source, door = self._sources[binding.source]
-        attempt = Attempt(question, binding, limits, progress, source, self._unix)
+        attempt = Attempt(question, binding, limits, progress, call, source, self._unix, self._bell)
         outcome = await attempt.run(door)
         for kind, left in _remaining(outcome):
             self.remaining[binding.source, binding.model, kind] = left
@@ -53,6 +60,7 @@ class Upstreams:
         """Drop every connection that no later configuration has taken over."""
         for _, door in self._sources.values():
             await door.close()
+        self._bell.close()
 
 
 _REMAINING = {

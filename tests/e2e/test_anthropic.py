@@ -253,6 +253,9 @@ async def test_what_only_tunes_is_dropped_and_named(stage: Stage, stream: bool) 
     stage.first.mood = moods.status(503)
     away = await sdk.chat.completions.with_raw_response.create(**tuned)
     assert away.headers["x-homeport-dropped"] == "seed, temperature"
+    for raw, dropped in ((home, [[]]), (away, [[], ["seed", "temperature"]])):
+        line = await stage.replica.line("request", request_id=raw.headers["x-request-id"])
+        assert [step["dropped"] for step in line["steps"]] == dropped
     for raw in (home, away):
         if isinstance(parsed := raw.parse(), openai.AsyncStream):
             await parsed.close()
@@ -265,12 +268,16 @@ async def test_what_cannot_be_asked_goes_to_the_next_tier(stage: Stage) -> None:
         raw = await sdk.chat.completions.with_raw_response.create(**ASK, **options)
         (field,) = options
         assert raw.headers["x-homeport-tier"] == "fallback-1"
-        assert raw.headers["x-homeport-reason"].startswith(f"primary=unsupported({field},")
+        assert raw.headers["x-homeport-reason"] == f"primary=unsupported({field})"
+        assert raw.headers["x-homeport-attempts"] == "1"
     completion = await sdk.completions.with_raw_response.create(model="any", prompt="Where?")
     assert completion.headers["x-homeport-reason"].startswith("primary=unsupported(completions)")
     assert not stage.second.requests
     metrics = await stage.replica.metrics()
     assert all('source="claude",model="c-unfit"' not in name for name, n in metrics.items() if "failures" in name and n)
+    of_it = {name: n for name, n in metrics.items() if 'assistant="unfit"' in name and 'tier="primary"' in name}
+    assert not [name for name in of_it if name.startswith("homeport_attempts_total")]
+    assert of_it['homeport_tier_skipped_total{assistant="unfit",reason="unsupported",tier="primary"}'] == 7
 
 
 async def test_what_nobody_can_be_asked_is_the_callers_to_mend(stage: Stage) -> None:
@@ -281,7 +288,17 @@ async def test_what_nobody_can_be_asked_is_the_callers_to_mend(stage: Stage) -> 
         error = caught.value
         assert (error.code, error.param, error.type) == ("unsupported", "logprobs", "invalid_request_error")
         line = await stage.replica.line("request", request_id=error.request_id)
-        assert line["outcome"] == "client_error"
+        assert (line["outcome"], line["refusal"]) == ("client_error", "unsupported")
+        assert {(step["verdict"], step["uncarried"]) for step in line["steps"]} == {("skipped", "logprobs")}
+        assert error.response.headers["x-homeport-attempts"] == "0"
+        assert error.response.headers["x-homeport-tier"] == "none"
+    assert not stage.second.requests
+    # A name of the caller's own is for the caller alone.
+    odd = await ask(stage.replica, "alone", input=None, mood_of_mine=1)
+    assert (odd.status, odd.document()["error"]["param"]) == (400, "mood_of_mine")
+    line = await stage.replica.line("request", request_id=odd.request_id)
+    assert line["reason"] == "primary=unsupported(unknown_field)"
+    assert "mood_of_mine" not in str(line)
     stage.first.mood = moods.status(503)
     with pytest.raises(openai.InternalServerError) as failed:
         await stage.replica.client("unfit").chat.completions.create(**ASK, logprobs=True)

@@ -233,7 +233,7 @@ async def test_calls_that_are_none(tmp_path: Path, first: Simulator, second: Sim
         assert (await _call(operator, "/api/catalog", token="no"))[0] == 401
         orders: tuple[object, ...] = (
             {},
-            {"source": "first"},
+            {"model": "big"},
             {**_BIG, "reach": "perhaps"},
             {**_BIG, "send": True},
             [1],

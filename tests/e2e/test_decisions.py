@@ -38,10 +38,10 @@ _RECORD = {
     "first_byte_ms", "overhead_ms", "body_in", "body_out", "usage", "steps", "story",
 }  # fmt: skip
 _STEP = {"tier", "source", "model", "verdict", "breaker"}
-_SKIPPED = _STEP | {"reason", "missing", "at_ms"}
+_SKIPPED = _STEP | {"reason", "missing", "uncarried", "at_ms"}
 _TRIED = _STEP | {
     "outcome", "detail", "heard", "status", "started_ms", "connected_ms", "first_byte_ms", "first_token_ms", "ended_ms",
-    "reused", "retried", "billed", "probe", "upstream_request_id", "retry_after_s",
+    "reused", "retried", "billed", "probe", "upstream_request_id", "retry_after_s", "dropped",
 }  # fmt: skip
 _BREAKER = {"state", "reason", "since", "until", "tripped_by", "failures", "local"}
 _NAMED = ("served", "fell", "spared", "fault", "dead", "waits", "left", "cut", "held")

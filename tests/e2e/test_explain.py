@@ -30,7 +30,10 @@ _OWN = re.compile(
 )
 """Metrics that move by themselves: the process, and what it has to do with Redis."""
 _DOWN = moods.status(503)
-_COMPLETIONS = "/v1/completions"
+_COMPLETIONS, _RESPONSES = "/v1/completions", "/v1/responses"
+_ENDPOINTS = {_COMPLETIONS: "completions", _RESPONSES: "responses"}
+_FORESEEN = ("tier", "source", "model", "verdict", "reason", "missing", "uncarried", "probe", "outcome", "dropped")
+_ASK: dict[str, Any] = {"messages": [{"role": "user", "content": "Where?"}], "input": None}
 _TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
 
 
@@ -42,6 +45,7 @@ def _assistants() -> dict[str, object]:
     plain = {"source": "first", "model": "plain", "supports": []}
     made["plain"] = {"primary": plain, "fallbacks": [{"source": "second", "model": "plain", "supports": ["tools"]}]}
     made["claude"] = chain("claude/c", "second/c")
+    made["alone"] = chain("claude/alone")
     for name in ("due", "probed"):
         made[name] = chain(f"first/{name}", f"second/{name}", breaker={"cooldown": "1s", "scope": "assistant"})
     return made
@@ -80,10 +84,14 @@ class Stage:
         return told
 
     async def comes_true(self, assistant: str, **more: Any) -> Record:
-        """The next request meets what was said, tier by tier; its record."""
-        needs = ["tools"] if "tools" in more else []
-        endpoint = "completions" if more.get("path") == _COMPLETIONS else "chat_completions"
-        told = await self.foretold(assistant, needs=needs, stream=bool(more.get("stream")), endpoint=endpoint)
+        """The next request meets what was said of its needs, or of its whole body, tier by tier; its record."""
+        endpoint = _ENDPOINTS.get(more.get("path", CHAT), "chat_completions")
+        if "messages" in more or "input" in more:
+            body = {name: value for name, value in more.items() if name != "path"}
+            told = await self.foretold(assistant, request=body, endpoint=endpoint)
+        else:
+            needs = ["tools"] if "tools" in more else []
+            told = await self.foretold(assistant, needs=needs, stream=bool(more.get("stream")), endpoint=endpoint)
         record = await self.ask(assistant, **more)
         assert told["would"] == ("serve" if record["tier"] else "refuse")
         for field in ("tier", "source", "model", "refusal", "revision", "stream", "endpoint"):
@@ -91,7 +99,7 @@ class Stage:
         assert _timeless(told["reason"]) == _timeless(record["reason"])
         assert len(told["steps"]) == len(record["steps"])
         for foreseen, step in zip(told["steps"], record["steps"], strict=True):
-            for field in ("tier", "source", "model", "verdict", "reason", "missing", "probe", "outcome"):
+            for field in _FORESEEN:
                 assert foreseen.get(field) == step.get(field), (field, foreseen, step)
             seen, then = foreseen["breaker"], step["breaker"]
             assert (seen is None) is (then is None)
@@ -243,6 +251,29 @@ async def test_what_is_not_bound_or_not_declared(stage: Stage) -> None:
     told = await stage.foretold("closed", endpoint="embeddings")
     record = await stage.ask("closed", path="/v1/embeddings")
     assert (told["would"], told["refusal"]) == ("refuse", record["refusal"])
+
+
+async def test_what_a_body_has_that_a_tier_cannot_be_told(stage: Stage) -> None:
+    """Each tier it cannot be put to, what the others are not told, and the refusal where it can be put to none."""
+    carried = await stage.comes_true("claude", **_ASK, seed=7, user="me", stream=True)
+    assert (carried["tier"], carried["steps"][0]["dropped"]) == ("primary", ["seed"])
+    assert carried["story"][1].endswith("; not told to it: seed.")
+    objected = await stage.comes_true("claude", **_ASK, logprobs=True)
+    assert (objected["tier"], objected["reason"]) == ("fallback-1", "primary=unsupported(logprobs)")
+    assert (objected["steps"][0]["uncarried"], objected["steps"][1]["dropped"]) == ("logprobs", [])
+    assert "the request's logprobs cannot be put to its kind of source" in objected["story"][1]
+    refused = await stage.comes_true("alone", **_ASK, logprobs=True)
+    assert (refused["code"], refused["refusal"], refused["outcome"]) == (400, "unsupported", "client_error")
+    assert refused["story"][-1].startswith("No tier can be asked it: the caller got HTTP 400 unsupported after ")
+    found = await stage.at.search(reason="logprobs", assistant="alone")
+    assert [each["request_id"] for each in found["decisions"]] == [refused["request_id"]]
+    unknown = await stage.comes_true("alone", path=_RESPONSES, input="Where?", messages=None, mood_of_mine="sunny")
+    assert unknown["reason"] == "primary=unsupported(unknown_field)"
+    assert "mood_of_mine" not in str(unknown)
+    stored = {"input": "a", "previous_response_id": "resp_1"}
+    kept = await stage.foretold("claude", endpoint="responses", request=stored)
+    record = await stage.ask("claude", path=_RESPONSES, **stored)
+    assert (kept["would"], kept["refusal"]) == ("refuse", record["refusal"])
 
 
 async def test_what_if(stage: Stage) -> None:

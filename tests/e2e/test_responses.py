@@ -266,7 +266,7 @@ async def test_what_cannot_be_asked_goes_to_the_next_tier(stage: Stage, tier: st
     options: dict[str, Any] = {"tools": [{"type": "web_search"}]}
     raw = await stage.replica.client(f"unfit-{tier}").responses.with_raw_response.create(**ASK, **options)
     assert raw.headers["x-homeport-tier"] == "fallback-1"
-    assert raw.headers["x-homeport-reason"].startswith("primary=unsupported(tools,")
+    assert raw.headers["x-homeport-reason"] == "primary=unsupported(tools)"
     assert not upstream(stage, tier).requests
     with pytest.raises(openai.BadRequestError) as caught:
         await stage.replica.client(f"alone-{tier}").responses.create(**ASK, **options)
@@ -405,5 +405,5 @@ async def test_a_chat_that_breaks_later_says_so(stage: Stage, mood: Mood, detail
     error = seen.error()
     assert (error["code"], detail in error["message"]) == ("stream_broken", True)
     raw = await stage.replica.client("chats").chat.completions.with_raw_response.create(**CHATS, stop="x")
-    assert raw.headers["x-homeport-reason"].startswith("primary=unsupported(stop,")
+    assert raw.headers["x-homeport-reason"] == "primary=unsupported(stop)"
     await stage.replica.client("chats").chat.completions.create(**CHATS)

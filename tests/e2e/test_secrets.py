@@ -30,7 +30,7 @@ from proxy.edge.openai import Edge, Sinks
 from proxy.record.log import Log
 from proxy.routing.bindings import bind
 from proxy.routing.walk import Ports
-from proxy.terms import Binding, Limits, Outcome, Progress, Question
+from proxy.terms import Outcome, Question
 from tests.e2e.conftest import Start
 from tests.e2e.replica import HOMEPORT, Replica
 from tests.unit.demo.raw import connect
@@ -214,7 +214,7 @@ async def test_a_fault_of_our_own_tells_its_place_and_no_words() -> None:
     written = io.StringIO()
     log = Log(written, human=False, unix=time.time)
 
-    async def send(question: Question, binding: Binding, limits: Limits, progress: Progress) -> Outcome:
+    async def send(question: Question, *_: object) -> Outcome:
         raise LookupError(f"no {_PROMPT} in {question.body!r} for {_API_KEY}")
 
     keeper = Keeper(time.monotonic, lambda: "token", lambda: 0.5, log.moved)

@@ -39,7 +39,7 @@ def calls() -> tuple[Call, ...]:
     gate = Gate("token", Sessions(lambda: 0.0, lambda: "id"), lambda: 0.0)
     try:
         replica = Replica(config, log, None)
-        return Operators(table(replica._calls(), gate), gate, Page(), "1", log.failed).calls
+        return Operators(table(replica._calls(), gate), gate, Page(), "1", lambda: None, log.failed).calls
     finally:
         log.close()
 

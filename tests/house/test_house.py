@@ -24,6 +24,7 @@ from proxy.breaker.redis_store import WORDS
 from proxy.breaker.state import Moved, View, Word
 from proxy.config import load, schema, yaml_map
 from proxy.config.oauth import OAuth
+from proxy.config.thresholds import Breaker, OwnBreaker, Thresholds
 from proxy.record.metrics import Metrics
 from proxy.routing.bindings import Bindings, bind
 from proxy.routing.decision import Attempted, Decision, Skipped
@@ -122,7 +123,7 @@ _SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
     "Binding": (schema.Binding,),
     "`params`": (schema.Params,),
     "`assistants.<id>.timeouts`": (schema.Timeouts,),
-    "`breaker`": (schema.OwnBreaker, schema.Breaker),
+    "`breaker`": (OwnBreaker, Breaker),
     "`limits`": (schema.Limits,),
     "`decisions`": (schema.Decisions,),
 }
@@ -169,9 +170,9 @@ def _value(written: str) -> Any:
 
 def _default(part: type[BaseModel], name: str, written: str) -> tuple[object, object]:
     """The default that is written, as the configuration would read it, and the one that holds."""
-    if part is schema.OwnBreaker and name != "scope":
+    if part is OwnBreaker and name != "scope":
         given = part.model_validate({name: _value(written)})
-        return getattr(given, name), getattr(schema.Thresholds(), name)
+        return getattr(given, name), getattr(Thresholds(), name)
     needed: dict[type[BaseModel], dict[str, Any]] = {
         schema.Config: {"version": 1},
         schema.Source: {"kind": "openai"},

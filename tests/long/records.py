@@ -13,10 +13,10 @@ _RECORD = (
     "request_id caller_request_id at replica revision client assistant identified_by endpoint stream outcome code "
     "refusal reason tier source model served_model duration_ms first_byte_ms overhead_ms body_in body_out usage steps"
 )
-_SKIPPED = "tier source model verdict breaker reason"
+_SKIPPED = "tier source model verdict breaker reason missing uncarried"
 _ATTEMPTED = (
     "tier source model verdict breaker outcome detail heard status started_ms first_byte_ms first_token_ms ended_ms "
-    "reused retried billed probe upstream_request_id retry_after_s"
+    "reused retried billed probe upstream_request_id retry_after_s dropped"
 )
 _BREAKER = "state reason since until tripped_by"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from playwright.async_api import expect
 
-from tests.e2e.caller import chain
+from tests.e2e.caller import chain, source
 from tests.e2e.conftest import this_tree
 from tests.e2e.intent import bound
 from tests.long.browser import Seat, Window, seated
@@ -62,6 +62,44 @@ async def test_the_primary_is_bound_anew(tmp_path: Path) -> None:
         await window.confirm("Take the file’s", "The edit is dropped", "first / big")
         await expect(page.locator(".differs")).to_have_count(0)
         assert await seat.intent.served() == "first/big"
+
+
+async def _default(seat: Seat, model: str) -> None:
+    """The file gives the third source this default."""
+    sources: Any = seat.config["sources"]
+    third = source(seat.upstreams[2], default_model=model)
+    seat.intent.write(**(seat.config | {"sources": sources | {"third": third}}))
+    assert (await seat.intent.reload()).document["result"] == "ok"
+
+
+async def test_a_model_that_is_left_empty_is_the_sources_default(tmp_path: Path) -> None:
+    """It is said which one that is before it is saved and wherever the tier is shown; saved is that none is named."""
+    async with seated(tmp_path) as seat:
+        await _default(seat, "usual")
+        window = await _editing(seat)
+        page, model = window.page, window.page.get_by_label("Model of primary", exact=True)
+        await model.fill("")
+        await expect(page.locator(".closing")).to_contain_text("A tier has no model yet.")
+        await expect(window.button("Test the binding of primary")).to_be_disabled()
+        await page.get_by_label("Source of primary").select_option("third")
+        await expect(model).to_have_attribute("placeholder", "usual (the source’s default)")
+        await expect(page.locator(".what-if .verdict")).to_contain_text("primary serves: third / usual")
+        await window.button("Test the binding of primary").click()
+        await expect(page.locator(".findings")).to_contain_text("it is the source's default, usual")
+        await _save(window, "first / big", "third / its default model")
+        assert (await seat.intent.shown())["primary"] == {"source": "third", "model": None}
+        await expect(window.tier("primary")).to_contain_text("usual at third, its default model")
+        await expect(page.locator(".head .sum")).to_contain_text("home port third / usual (its default model)")
+        assert await seat.intent.served() == "third/usual"
+        await _default(seat, "newer")
+        await expect(window.tier("primary")).to_contain_text("newer at third, its default model")
+        assert await seat.intent.served() == "third/newer"
+        await window.button("Edit the chain").click()
+        await expect(model).to_have_value("")
+        await window.button("Move primary down").click()
+        await expect(page.get_by_role("status").filter(has_text="newer is now fallback-1")).to_have_count(1)
+        await window.open("sources")
+        await expect(page.get_by_role("listitem", name="third")).to_contain_text("default model newer")
 
 
 async def test_the_primary_is_cleared_and_stays_so(tmp_path: Path) -> None:

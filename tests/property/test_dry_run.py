@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proxy.admin.api.calls import Refused as NotDone
@@ -17,10 +17,11 @@ from proxy.breaker import machine
 from proxy.breaker.state import Act, Operate, Policy, Word
 from proxy.breaker.supposed import supposed
 from proxy.config import schema
+from proxy.providers import openai
 from proxy.routing.bindings import Bindings, Chain, Route
-from proxy.routing.walk import Served, conclude
+from proxy.routing.walk import Refused, Served, conclude
 from proxy.terms import CHAT, Abandoned, Binding, Cause, Diagnosis, Failed, Interrupted
-from tests.unit.routing.test_walk import BEGUN, DOWN, GOOD, Bench, rejected
+from tests.unit.routing.test_walk import BEGUN, DOWN, GOOD, PLAIN, Bench, rejected
 
 _KEYED = {"b", "c"}
 """Sources of one credential."""
@@ -41,6 +42,17 @@ _ENDS = st.sampled_from(
         rejected(Cause.CLIENT_FAULT),
     ]
 )
+_REQUESTS: Any = st.none() | st.sampled_from(
+    [
+        PLAIN,
+        {**PLAIN, "seed": 7, "store": True},
+        {**PLAIN, "logprobs": True},
+        {**PLAIN, "mood": "sunny", "stream": True},
+        {**PLAIN, "tools": [{"type": "function", "function": {"name": "f"}}]},
+        {},
+    ]
+)
+"""Bodies that a tier translates, some of which it cannot; none where only what the request needs is said."""
 _EVENTS = st.one_of(
     st.tuples(st.just("ask"), st.tuples(_ENDS, _ENDS, _ENDS), st.booleans()),
     st.tuples(st.just("wait"), st.sampled_from([0.5, 2.0, 7.0, 15.0, 40.0]), st.none()),
@@ -49,13 +61,13 @@ _EVENTS = st.one_of(
 
 
 class _Stage(Bench):
-    """A bench whose chain stands in a table, with tiers that share a credential and one that declares what it can."""
+    """A bench whose chain stands in a table: a tier that declares what it can, and two of one key that translate."""
 
     def __init__(self) -> None:
         super().__init__(
             Binding("a", "openai", "m", supports=frozenset({"tools"})),
-            Binding("b", "openai", "m"),
-            Binding("c", "openai", "m"),
+            Binding("b", "anthropic", "m"),
+            Binding("c", "anthropic", "m"),
         )
         tiers = tuple(
             replace(
@@ -99,10 +111,15 @@ class _Stage(Bench):
             self.now += 0.01
 
 
-@given(st.lists(_EVENTS, max_size=25), st.sampled_from([frozenset(), frozenset({"tools"}), frozenset({"images"})]))
+@given(
+    st.lists(_EVENTS, max_size=25),
+    st.sampled_from([frozenset(), frozenset({"tools"}), frozenset({"images"})]),
+    _REQUESTS,
+)
+@example([], frozenset({"images"}), {**PLAIN, "logprobs": True})
 @settings(max_examples=300, deadline=None)
 def test_what_is_foreseen_is_what_the_next_request_gets(
-    events: list[tuple[str, Any, Any]], needs: frozenset[str]
+    events: list[tuple[str, Any, Any]], needs: frozenset[str], request: dict[str, Any] | None
 ) -> None:
     """The tier, each step, and the reason in the header's own words; and nothing remembers that it was asked."""
 
@@ -112,15 +129,23 @@ def test_what_is_foreseen_is_what_the_next_request_gets(
             await stage.play(event)
         stage.script = {}
         before = stage.known()
-        foreseen = await stage.dry.play("bot", DryRunOrder(needs=needs))  # type: ignore[arg-type]
+        foreseen = await stage.dry.play("bot", DryRunOrder(needs=needs, request=request))  # type: ignore[arg-type]
         assert {target: row for target, row in stage.known().items() if target in before} == before
-        end = await stage.ask(needs=needs)
+        document = PLAIN if request is None else request
+        end = await stage.ask(
+            needs=needs | openai.needs(document), document=document, stream=document.get("stream") is True
+        )
         assert isinstance(end, Served) == (foreseen["would"] == "serve")
+        if isinstance(end, Refused):
+            assert foreseen["refusal"] == ("unsupported" if end.uncarried else "all_tiers_failed")
         assert foreseen["reason"] == (stage.told or None)
         assert [(step["tier"], step["verdict"]) for step in foreseen["steps"]] == [
             (step.tier, "served" if getattr(step, "outcome", "") == "served" else "skipped")
             for step in stage.trail.steps
         ]
+        for told, step in zip(foreseen["steps"], stage.trail.steps, strict=True):
+            assert told.get("uncarried") == (getattr(step, "uncarried", "") or None)
+            assert told.get("dropped", []) == [*getattr(step, "dropped", ())]
         if isinstance(end, Served):
             assert (foreseen["tier"], foreseen["probe"]) == (end.attempted.tier, end.attempted.probe)
             spoken = foreseen["steps"][-1]["breaker"]

@@ -29,8 +29,14 @@ from tests.property import virtual
 from tests.unit.config.books import bound, file
 
 _VALUES: dict[str, list[Any]] = {
-    "primary": [None, bound("one"), bound("two"), bound("one", "*", params={"set": {"n": None, "t": 0.5}})],
-    "fallbacks": [None, [], [bound("two", "f")], [bound("one"), bound("two", "f", context=9)]],
+    "primary": [
+        None,
+        bound("one"),
+        bound("two"),
+        {"source": "three", "model": None},
+        bound("one", "*", params={"set": {"n": None, "t": 0.5}}),
+    ],
+    "fallbacks": [None, [], [bound("two", "f")], [bound("one"), bound("two", "f", context=9)], [{"source": "three"}]],
     "chains": [None, {}, {"embeddings": {"primary": bound("one", "e")}}],
     "timeouts": [None, {}, {"total": "90s", "attempt": None}, {"hold": 5}],
     "breaker": [None, {"scope": "assistant", "cooldown": "9s"}, {"scope": "assistant", "failure_rate": 0.25}],

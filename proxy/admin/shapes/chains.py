@@ -14,6 +14,8 @@ from proxy.admin.shapes.shape import Shape
 from proxy.admin.trial.findings import Level, What
 from proxy.breaker.state import Word
 from proxy.config import schema
+from proxy.config.thresholds import OwnBreaker
+from proxy.routing.bindings import ModelFrom
 
 
 class Resolved(Shape):
@@ -22,6 +24,7 @@ class Resolved(Shape):
     source: str
     kind: str
     model: str
+    model_from: ModelFrom
     url: str
 
 
@@ -34,6 +37,8 @@ class Tier(Shape):
     source: str
     kind: str
     model: str
+    model_from: ModelFrom
+    """Its binding, or its source as the default of those that name none."""
     url: str
     breaker: BreakerSaid
     """The worst of them."""
@@ -66,7 +71,7 @@ class Assistant(Shape):
     fallbacks: list[schema.Binding]
     chains: dict[str, schema.Chain]
     timeouts: schema.Timeouts
-    breaker: schema.OwnBreaker | None
+    breaker: OwnBreaker | None
     origin: dict[str, Literal["operator", "migration", "default"]]
     """Of each field."""
     edited: list[str]
@@ -173,6 +178,8 @@ class Resolves(Shape):
     """Where a request would go."""
 
     kind: str
+    model: str
+    model_from: ModelFrom
     url: str
     headers: list[str]
     """Names of those that the source adds."""
@@ -212,7 +219,8 @@ class Tested(Shape):
     """What a test of a binding found."""
 
     source: str
-    model: str
+    model: str | None
+    """As it was asked for; `resolves` has the one that is meant."""
     assistant: str | None
     ok: bool
     resolves: Resolves | None

@@ -43,6 +43,8 @@ class SkippedStep(Step):
     reason: str
     missing: list[str]
     """What the request needs, and the binding does not declare or its kind of source cannot be asked."""
+    uncarried: str | None
+    """The request's field that its kind of source cannot be told."""
     at_ms: float
     breaker: BreakerSaid | None
 
@@ -67,6 +69,8 @@ class TriedStep(Step):
     probe: Literal["half_open", "early", "trickle"] | None
     upstream_request_id: str | None
     retry_after_s: float | None
+    dropped: list[str]
+    """The request's fields that its source was not told."""
     breaker: BreakerSaid
 
 

@@ -55,6 +55,7 @@ class CatalogSource(Shape):
     base_url: str
     enabled: bool
     credential: Literal["set", "none"]
+    default_model: str | None
     used_by: list[Used]
     """The first hundred."""
     uses: int

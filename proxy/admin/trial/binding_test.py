@@ -28,7 +28,7 @@ from proxy.config.fault import Wrong
 from proxy.providers.kinds import KINDS
 from proxy.providers.listing import Listed
 from proxy.providers.networks import is_private_host
-from proxy.routing.bindings import Bindings
+from proxy.routing.bindings import Bindings, ModelFrom
 from proxy.routing.story import clock, remedy
 from proxy.terms import CHAT, ENDPOINTS, RESPONSES, Diagnosis, Endpoint
 
@@ -40,13 +40,24 @@ class BindingOrder(Asked):
     """The binding, and where it would stand."""
 
     source: _Short
-    model: _Short
+    model: _Short | None = None
+    """Without it the source's default."""
     assistant: _Short | None = None
     """Whose chain; without it the binding alone is looked at."""
     tier: _Short | None = None
     """primary, fallback-1, …, embeddings/primary, …; without it the one that it is, or the next fallback."""
     reach: bool = False
     """Ask the source's listing of models."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Meant:
+    """The binding, with the model that the order means."""
+
+    source: str
+    model: str
+    model_from: ModelFrom
+    assistant: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,20 +97,25 @@ class BindingTest:
         source = self.config().sources.get(asked.source)
         if source is None:
             return _document(asked, None, [self._no_source(asked.source)])
+        found = [ok(What.SOURCE, f"`{asked.source}` is configured: {source.kind} at {source.base_url}.")]
+        meant = self._meant(asked)
+        if meant is None:
+            said = "No model is named, and the source has no default."
+            remedy = f"name one, or set `sources.{asked.source}.default_model`"
+            return _document(asked, None, [*found, error(What.MODEL, said, remedy)])
         try:
-            placed = place(self.config(), asked.assistant, asked.tier, asked.source, asked.model)
+            placed = place(self.config(), asked.assistant, asked.tier, meant.source, meant.model)
         except BadPlace as bad:
             raise Refused("invalid_request", str(bad)) from None
         reached = None
         if asked.reach:
-            reached = Reached(await self.listing(asked.source, source.kind), asked.source, asked.model)
-        guarded = list(self._guarded(asked))
-        found = [
-            ok(What.SOURCE, f"`{asked.source}` is configured: {source.kind} at {source.base_url}."),
-            self._enabled(asked, guarded),
-            _credential(asked.source, source, self.expiry(asked.source)),
-            self._model(asked, reached),
-            *_url(asked, source, placed),
+            reached = Reached(await self.listing(meant.source, source.kind), meant.source, meant.model)
+        guarded = list(self._guarded(meant))
+        found += [
+            self._enabled(meant, guarded),
+            _credential(meant.source, source, self.expiry(meant.source)),
+            *self._model(meant, reached),
+            *_url(meant, source, placed),
             ok(What.HEADERS, f"It adds {words.listed(_added(source))}." if _added(source) else "It adds no headers."),
             *chain_findings(self.config(), placed),
             *self._breakers(guarded),
@@ -107,9 +123,15 @@ class BindingTest:
         ]
         worthwhile = None
         if disabled := [each.seen for each in guarded if each.seen.word is Word.DISABLED]:
-            worthwhile, told = reset(disabled, reached, asked.source, asked.model)
+            worthwhile, told = reset(disabled, reached, meant.source, meant.model)
             found.append(told)
-        return _document(asked, _resolves(source, asked.model, placed), found, guarded, reached, worthwhile)
+        return _document(asked, _resolves(source, meant, placed), found, guarded, reached, worthwhile)
+
+    def _meant(self, asked: BindingOrder) -> _Meant | None:
+        binding = schema.Binding.model_construct(source=asked.source, model=asked.model)
+        model = self.config().model_of(binding)
+        named: ModelFrom = "source" if asked.model is None else "binding"
+        return None if model is None else _Meant(asked.source, model, named, asked.assistant)
 
     def _no_source(self, name: str) -> Finding:
         known = list(self.config().sources)
@@ -119,42 +141,47 @@ class BindingTest:
         )
         return error(What.SOURCE, f"`{name[:80]}` does not stand under `sources`.", remedy)
 
-    def _guarded(self, asked: BindingOrder) -> Iterator[_Guarded]:
+    def _guarded(self, meant: _Meant) -> Iterator[_Guarded]:
         """Those of the tiers bound so: the assistant's, or everybody's where it has none of its own."""
         everybody = [
             each
             for each in self.bindings().tiers()
-            if (each[2].binding.source, each[2].binding.model) == (asked.source, asked.model)
+            if (each[2].binding.source, each[2].binding.model) == (meant.source, meant.model)
         ]
-        own = [each for each in everybody if each[0] == asked.assistant]
+        own = [each for each in everybody if each[0] == meant.assistant]
         for name, label, tier in own or everybody:
             for endpoint, guard in tier.guards.items():
                 yield _Guarded(name, label, endpoint, self.look(guard))
 
-    def _enabled(self, asked: BindingOrder, guarded: list[_Guarded]) -> Finding:
+    def _enabled(self, meant: _Meant, guarded: list[_Guarded]) -> Finding:
         if isolated := [each for each in guarded if each.seen.word is Word.ISOLATED]:
             until = isolated[0].seen.until
             when = "until it is released" if until is None else f"until {clock(self.unix(until))} UTC"
             said = f"An operator keeps requests off it, {when}: {words.listed(_tiers(isolated))}."
-            return warning(What.ENABLED, said, shlex.join(("homeport", "release", asked.source, asked.model)))
+            return warning(What.ENABLED, said, shlex.join(("homeport", "release", meant.source, meant.model)))
         return ok(What.ENABLED, "No operator keeps requests off it.")
 
-    def _model(self, asked: BindingOrder, reached: Reached | None) -> Finding:
+    def _model(self, meant: _Meant, reached: Reached | None) -> Iterator[Finding]:
+        if meant.model_from == "source":
+            yield ok(What.MODEL, f"No model is named, so it is the source's default, `{meant.model}`.")
+        yield self._known(meant, reached)
+
+    def _known(self, meant: _Meant, reached: Reached | None) -> Finding:
         try:
-            words.model(asked.model)
+            words.model(meant.model)
         except Wrong as wrong:
             return error(What.MODEL, f"It is {wrong.problem}.", wrong.remedy)
-        if asked.model == "*":
+        if meant.model == "*":
             return ok(What.MODEL, "Every caller's own model is passed through.")
         bound = {name: _bound(self.bindings(), name) for name in self.config().sources}
-        if tiers := bound[asked.source].get(asked.model):
+        if tiers := bound[meant.source].get(meant.model):
             return ok(What.MODEL, f"The model is bound there already: {words.listed(tiers[:4])}.")
         if reached is not None and reached.listed:
             return ok(What.MODEL, "The model is bound nowhere yet, and the source lists it.")
-        meant = words.nearest(asked.model, bound[asked.source])
-        elsewhere = [name for name, models in bound.items() if asked.model in models]
-        if meant is not None:
-            remedy = f"did you mean `{meant}`, which is bound there? Otherwise test with reach"
+        close = words.nearest(meant.model, bound[meant.source])
+        elsewhere = [name for name, models in bound.items() if meant.model in models]
+        if close is not None:
+            remedy = f"did you mean `{close}`, which is bound there? Otherwise test with reach"
             return warning(What.MODEL, "The model is bound nowhere at this source.", remedy)
         if elsewhere:
             said = f"The model is bound at {words.listed(elsewhere)}, and not at this source."
@@ -210,10 +237,12 @@ def _document(
     }
 
 
-def _resolves(source: schema.Source, model: str, placed: Placed | None) -> dict[str, Any]:
+def _resolves(source: schema.Source, meant: _Meant, placed: Placed | None) -> dict[str, Any]:
     return {
         "kind": source.kind,
-        "url": source.base_url + _path(source, model, placed),
+        "model": meant.model,
+        "model_from": meant.model_from,
+        "url": source.base_url + _path(source, meant.model, placed),
         "headers": _added(source),
         "credential": "set" if source.credential else "none",
         "proxy": source.proxy is not None,
@@ -237,15 +266,15 @@ def _credential(name: str, source: schema.Source, expires: float | None) -> Find
     return warning(What.CREDENTIAL, "No key is set.", f"set `sources.{name}.api_key`, unless the source asks for none")
 
 
-def _url(asked: BindingOrder, source: schema.Source, placed: Placed | None) -> Iterator[Finding]:
+def _url(meant: _Meant, source: schema.Source, placed: Placed | None) -> Iterator[Finding]:
     through = ", through its forward proxy" if source.proxy else ""
     what = "A chat request" if _endpoint(placed) == CHAT else "An embeddings request"
-    yield ok(What.URL, f"{what} would go to {source.base_url}{_path(source, asked.model, placed)}{through}.")
+    yield ok(What.URL, f"{what} would go to {source.base_url}{_path(source, meant.model, placed)}{through}.")
     if _endpoint(placed) == CHAT and source.speaks.path(CHAT, "") == source.speaks.path(RESPONSES, ""):
         yield ok(What.URL, "Chat completions and Responses both go there; what the source lacks of them is translated.")
     if source.base_url.partition("://")[2].count("/") == 0 and not KINDS[source.kind].own_paths:
         said = "Its base URL has no path, and most sources serve their API below /v1."
-        yield warning(What.URL, said, f"end `sources.{asked.source}.base_url` where the API begins")
+        yield warning(What.URL, said, f"end `sources.{meant.source}.base_url` where the API begins")
 
 
 def _endpoint(placed: Placed | None) -> Endpoint:

@@ -50,11 +50,11 @@ def place(config: schema.Config, assistant: str | None, tier: str | None, source
     chain: schema.Chain = own.chains[key] if key else own  # type: ignore[index]  # its keys are known words
     tiers = _tiers(chain)
     if not name:
-        name = next((each for each, bound in tiers.items() if _is(bound, source, model)), "")
+        name = next((each for each, bound in tiers.items() if _is(config, bound, source, model)), "")
     following = f"fallback-{len(chain.fallbacks) + 1}"
     name = name or following
     label = f"{key}/{name}" if key else name
-    if name in tiers and _is(tiers[name], source, model):
+    if name in tiers and _is(config, tiers[name], source, model):
         return Placed(assistant, label, key or None, True, config, tiers[name])
     if name not in (*tiers, "primary", following):
         known = listed([*tiers, following])
@@ -104,8 +104,8 @@ def _tiers(chain: schema.Chain) -> dict[str, schema.Binding]:
     return primary | {f"fallback-{number}": each for number, each in enumerate(chain.fallbacks, start=1)}
 
 
-def _is(binding: schema.Binding, source: str, model: str) -> bool:
-    return (binding.source, binding.model) == (source, model)
+def _is(config: schema.Config, binding: schema.Binding, source: str, model: str) -> bool:
+    return (binding.source, config.model_of(binding)) == (source, model)
 
 
 def _put(chain: schema.Chain, name: str, binding: schema.Binding) -> Any:
@@ -122,7 +122,7 @@ def _like(config: schema.Config, source: str, model: str) -> schema.Binding:
         for assistant in config.assistants.values()
         for chain in (assistant, *assistant.chains.values())
         for each in _tiers(chain).values()
-        if _is(each, source, model)
+        if _is(config, each, source, model)
     ]
     return schema.Binding.model_construct(
         source=source,

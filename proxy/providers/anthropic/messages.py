@@ -43,6 +43,9 @@ class Messages:
     def beside(self, token: str, account: str) -> Headers:
         return ()
 
+    def sifts(self, endpoint: Endpoint, binding: Binding) -> bool:
+        return True
+
     def call(self, question: Question, binding: Binding) -> Call | Uncarried:
         if not self.serves(question.endpoint):
             return Uncarried(

@@ -50,6 +50,9 @@ class Backend:
         name = account or _account(token)
         return ((_ACCOUNT, name),) if name else ()
 
+    def sifts(self, endpoint: Endpoint, binding: Binding) -> bool:
+        return True
+
     def call(self, question: Question, binding: Binding) -> Call | Uncarried:
         if not self.serves(question.endpoint):
             why = f"A ChatGPT account has the Responses API alone, and no {question.endpoint.name}."

@@ -44,4 +44,4 @@ class ByResponses(Through):
     def retold(self, reader: StreamReader, asked: Mapping[str, Any], params: Params, now_unix: float) -> StreamReader:
         options = openai.amended(asked, params).get("stream_options")
         with_usage = isinstance(options, Mapping) and options.get("include_usage") is True
-        return ResponsesRetold(reader, now_unix, with_usage=with_usage)
+        return ResponsesRetold(reader, asked["model"] or "", now_unix, with_usage=with_usage)

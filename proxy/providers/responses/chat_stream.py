@@ -2,7 +2,8 @@
 
 1. What is content, what an error and what the end is that reader's to say; here it only changes its words. A Response
    that failed is an error: a chat has no other word for it.
-2. What a source tells only when an item is done, without a delta before, is told then.
+2. What a source tells only when an item is done, without a delta before, is told then. An item is known by its place in
+   the output; by its name where the source numbers none, as llama.cpp's server does.
 3. The stream is whole once `[DONE]` was told, and that is told only of a Response that came to its end.
 """
 
@@ -29,16 +30,16 @@ _DELTAS: Mapping[str, str] = {
 class ResponsesRetold:
     """One streamed answer."""
 
-    def __init__(self, responses: StreamReader, now_unix: float, *, with_usage: bool) -> None:
-        """`responses` reads what comes; `with_usage`: the caller wants it told at the end."""
-        self._responses, self._now, self._with_usage = responses, now_unix, with_usage
+    def __init__(self, responses: StreamReader, model: str, now_unix: float, *, with_usage: bool) -> None:
+        """`responses` reads what comes; `model` was asked for; `with_usage`: the caller wants it told at the end."""
+        self._responses, self._asked, self._now, self._with_usage = responses, model, now_unix, with_usage
         self.usage: Usage | None = None
         self.model: str | None = None
         self._head: dict[str, Any] = {}
         self._calls: dict[object, int] = {}
-        """Which call an item is, by its place."""
+        """Which call an item is, by its place or name."""
         self._told: set[object] = set()
-        """Places of items of which something was told."""
+        """Items of which something was told, likewise."""
         self._thought = False
         self._ended = False
 
@@ -73,7 +74,7 @@ class ResponsesRetold:
         begun = self._begin(document.get("response"))
         read = _READ.get(kind)
         if kind in _DELTAS:
-            said = self._words(_DELTAS[kind], document.get("output_index"), document.get("delta"))
+            said = self._words(_DELTAS[kind], _place(document), document.get("delta"))
         else:
             said = read(self, document) if read is not None else b""
         return StreamEvent(begun + said, Sign.CONTENT if said else Sign.LIFE)
@@ -83,7 +84,9 @@ class ResponsesRetold:
             return b""
         found = response if isinstance(response, Mapping) else {}
         head = chat_answer.begun(found, self._now)
-        self._head = {"id": head["id"], "object": "chat.completion.chunk", **head}
+        # Some servers name it only at the end, and every chunk has to have it.
+        model = head["model"] or self._asked
+        self._head = {"id": head["id"], "object": "chat.completion.chunk", **head, "model": model}
         return self._chunk({"role": "assistant", "content": "", "refusal": None})
 
     def _chunk(self, delta: Mapping[str, Any], finish: str | None = None) -> bytes:
@@ -94,45 +97,47 @@ class ResponsesRetold:
     def _words(self, field: str, place: object, said: object) -> bytes:
         if not isinstance(said, str) or not said:
             return b""
-        self._note(place)
+        self._told.add(place)
         self._thought = self._thought or field == "reasoning_content"
         return self._chunk({field: said})
-
-    def _note(self, place: object) -> None:
-        if isinstance(place, int):
-            self._told.add(place)
 
     def _part(self, document: Mapping[str, Any]) -> bytes:
         """Another part of a summary begins."""
         return self._chunk({"reasoning_content": chat_answer.BETWEEN_THOUGHTS}) if self._thought else b""
 
     def _added(self, document: Mapping[str, Any]) -> bytes:
-        item, place = document.get("item"), document.get("output_index")
-        if not isinstance(item, Mapping) or item.get("type") != "function_call" or not isinstance(place, int):
-            return b""
-        if place in self._calls:
+        item, place = document.get("item"), _place(document)
+        if (
+            not isinstance(item, Mapping)
+            or item.get("type") != "function_call"
+            or place is None
+            or place in self._calls
+        ):
             return b""
         self._calls[place] = index = len(self._calls)
         call = chat_answer.call(item)
         if call["function"]["arguments"]:
-            self._note(place)
+            self._told.add(place)
         return self._chunk({"tool_calls": [{"index": index, **call}]})
 
     def _arguments(self, document: Mapping[str, Any]) -> bytes:
-        place, said = document.get("output_index"), document.get("delta")
-        if not isinstance(place, int) or place not in self._calls or not isinstance(said, str) or not said:
+        return self._argued(_place(document), document.get("delta"))
+
+    def _argued(self, place: object, said: object) -> bytes:
+        if place not in self._calls or not isinstance(said, str) or not said:
             return b""
-        self._note(place)
+        self._told.add(place)
         return self._chunk({"tool_calls": [{"index": self._calls[place], "function": {"arguments": said}}]})
 
     def _done(self, document: Mapping[str, Any]) -> bytes:
-        item, place = document.get("item"), document.get("output_index")
-        if not isinstance(item, Mapping) or not isinstance(place, int) or place in self._told:
+        item, place = document.get("item"), _place(document)
+        if not isinstance(item, Mapping) or place is None or place in self._told:
             return b""
         if item.get("type") == "function_call":
-            begun = self._added(document)
-            arguments = item.get("arguments")
-            return begun or self._arguments({"output_index": place, "delta": arguments})
+            return self._added(document) or self._argued(place, item.get("arguments"))
+        if None in self._told and isinstance(place, str):
+            # Its deltas may have been those that did not say whose they are.
+            return b""
         said = self._words("content", place, chat_answer.spoken(item, "output_text", "text"))
         said += self._words("refusal", place, chat_answer.spoken(item, "refusal", "refusal"))
         thoughts = chat_answer.BETWEEN_THOUGHTS.join(chat_answer.thought(item))
@@ -148,6 +153,15 @@ class ResponsesRetold:
         if self._with_usage and used:
             told += b"data: " + dumps({**self._head, "choices": [], "usage": used}) + b"\n\n"
         return StreamEvent(told + _DONE, Sign.DONE)
+
+
+def _place(document: Mapping[str, Any]) -> int | str | None:
+    """Which item an event is about."""
+    index, item = document.get("output_index"), document.get("item")
+    if isinstance(index, int):
+        return index
+    name = item.get("id") or item.get("call_id") if isinstance(item, Mapping) else document.get("item_id")
+    return name if isinstance(name, str) else None
 
 
 _READ: Mapping[str, Callable[[ResponsesRetold, Mapping[str, Any]], bytes]] = {

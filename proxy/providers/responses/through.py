@@ -49,7 +49,10 @@ class Through(ABC):
 
     @abstractmethod
     def retold(self, reader: StreamReader, asked: Mapping[str, Any], params: Params, now_unix: float) -> StreamReader:
-        """Likewise for a stream, which `reader` reads; `params` are what the tier changes in the caller's request."""
+        """Likewise for a stream, which `reader` reads; `params` are what the tier changes in the caller's request.
+
+        The model in `asked` is the one that the source was asked for.
+        """
 
     def path(self, endpoint: Endpoint, model: str) -> str:
         return self._inner.path(self.by if endpoint == self.asked else endpoint, model)
@@ -62,6 +65,9 @@ class Through(ABC):
 
     def beside(self, token: str, account: str) -> Headers:
         return self._inner.beside(token, account)
+
+    def sifts(self, endpoint: Endpoint, binding: Binding) -> bool:
+        return endpoint == self.asked or self._inner.sifts(endpoint, binding)
 
     def call(self, question: Question, binding: Binding) -> Call | Uncarried:
         if question.endpoint != self.asked:
@@ -96,7 +102,8 @@ class Through(ABC):
             return self._inner.reader(question, binding, named, now_unix)
         ours, theirs = self._apart(binding.params)
         inner = self._inner.reader(self._other(question), replace(binding, params=theirs), named, now_unix)
-        return self.retold(inner, question.document, ours, now_unix)
+        asked = {**question.document, "model": binding.bound_model or question.model}
+        return self.retold(inner, asked, ours, now_unix)
 
     def gatherer(self, named: Callable[[str], str | None]) -> StreamReader | None:
         # What it makes is the other API's answer, of which `answer` makes the caller's.

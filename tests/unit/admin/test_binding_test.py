@@ -28,6 +28,7 @@ sources:
   local: {kind: openai-compatible, base_url: "http://127.0.0.1:1", headers: {X-Team: hv-SECRET-2}}
   far: {kind: openai-compatible, base_url: "https://llm.example.com/v1", headers: {api-key: hv-SECRET-3}, forward_headers: [X-T]}
   bare: {kind: openai-compatible, base_url: "https://llm.example.org/v1", api: chat}
+  own: {kind: azure-openai, base_url: "https://own.example.com", api_version: "2024-10-21", default_model: usual}
 assistants:
   bot:
     primary: {source: openai, model: gpt-5.4, context: 1000, supports: [tools]}
@@ -35,6 +36,7 @@ assistants:
     chains: {embeddings: {primary: {source: openai, model: embed-3}}}
   other: {primary: {source: local, model: tiny, context: 10, supports: []}}
   wild: {primary: {source: far, model: "*"}}
+  unnamed: {primary: {source: own, context: 5000}, fallbacks: [{source: local, model: small}]}
 """  # noqa: E501
 _SECRETS = ("SECRET",)
 _DISABLED = View(Word.DISABLED, "invalid_api_key", 100.0, None, ("req_1",), fault="auth")
@@ -59,7 +61,7 @@ def _config() -> Config:
 
 async def _test(
     source: str,
-    model: str,
+    model: str | None,
     answer: Listed | Diagnosis | None = None,
     views: Mapping[str, View] | None = None,
     **more: Any,
@@ -90,6 +92,8 @@ async def test_a_tier_that_is_well() -> None:
     assert {each["level"] for each in told["findings"]} == {"ok"}
     assert told["resolves"] == {
         "kind": "openai",
+        "model": "gpt-5.4",
+        "model_from": "binding",
         "url": "https://api.openai.com/v1/chat/completions",
         "headers": ["Authorization"],
         "credential": "set",
@@ -144,6 +148,39 @@ async def test_a_model_is_known_plausible_or_none(source: str, model: str, level
     ((found, words, remedy),) = _found(await _test(source, model), "model")
     assert found == level
     assert said in f"{words} {remedy}"
+
+
+async def test_without_a_model_it_is_the_sources_default() -> None:
+    """Told as what it is, and everything else of it as if it had been named; by name it is the same binding."""
+    told = await _test("own", None, assistant="unnamed")
+    assert (told["model"], told["ok"]) == (None, True)
+    resolves = told["resolves"]
+    assert (resolves["model"], resolves["model_from"], resolves["tier"]) == ("usual", "source", "primary")
+    assert "/openai/deployments/usual/chat/completions" in resolves["url"]
+    default, known = _found(told, "model")
+    assert default == ("ok", "No model is named, so it is the source's default, `usual`.", None)
+    assert known[1] == "The model is bound there already: `unnamed primary`."
+    assert {(each["assistant"], each["tier"]) for each in told["breakers"]} == {("unnamed", "primary")}
+    named = await _test("own", "usual", assistant="unnamed")
+    assert named["resolves"] == resolves | {"model_from": "binding"}
+    assert _found(named, "chain") == _found(told, "chain") == [("ok", "It is primary of unnamed.", None)]
+    again = await _test("own", None, assistant="unnamed", tier="fallback-1")
+    assert "the same tier as primary" in str(_found(again, "chain"))
+    told = await _test("own", None, Listed(200, frozenset({"usual"}), None))
+    assert told["reached"]["listed"]
+
+
+async def test_no_model_and_no_default_is_an_error() -> None:
+    """With the remedy, and nothing is made up in its place."""
+    told = await _test("openai", None, assistant="bot")
+    assert (told["ok"], told["resolves"], told["breakers"]) == (False, None, [])
+    assert _found(told, "model") == [
+        (
+            "error",
+            "No model is named, and the source has no default.",
+            "name one, or set `sources.openai.default_model`",
+        )
+    ]
 
 
 async def test_the_url_and_its_doubts() -> None:
@@ -312,11 +349,13 @@ def test_the_catalog_is_what_is_configured() -> None:
 
     told = catalog(config, bind(config, "r1", str), look)
     assert told["revision"] == "r1"
-    openai, local, far, bare = told["sources"]
+    openai, local, far, bare, own = told["sources"]
     assert (openai["credential"], far["credential"]) == ("set", "none")
     assert [each["model"] for each in openai["models"]] == ["gpt-5.4", "embed-3"]
     assert openai["models"][1]["used_by"] == [{"assistant": "bot", "tier": "embeddings/primary"}]
     assert (openai["models"][0]["context"], openai["models"][0]["supports"]) == (1000, ["tools"])
+    assert (openai["default_model"], own["default_model"]) == (None, "usual")
+    assert [(each["model"], each["context"]) for each in own["models"]] == [("usual", 5000)]
     assert (bare["models"], bare["used_by"], bare["enabled"]) == ([], [], True)
     assert local["enabled"]
     assert not catalog(config, bind(config, "r1", str), lambda _: View(Word.ISOLATED))["sources"][1]["enabled"]

@@ -39,6 +39,7 @@ def attempt(tier: str, row: str, *, at: float = 0.01, lasts: float = 0.1, **fact
         "probe": None,
         "upstream_request_id": None,
         "retry_after_s": None if row in UNREACHED else BY_NAME[row].retry_after,
+        "dropped": [],
         "breaker": breaker("closed"),
     } | facts
 
@@ -47,7 +48,14 @@ def skip(tier: str, reason: str, seen: Document | None = None, *, at: float = 0.
     """A step that was not tried."""
     source, model = _BINDINGS[tier]
     where = {"tier": tier, "source": source, "model": model}
-    return where | {"verdict": "skipped", "reason": reason, "missing": [], "at_ms": at * 1000, "breaker": seen}
+    return where | {
+        "verdict": "skipped",
+        "reason": reason,
+        "missing": [],
+        "uncarried": None,
+        "at_ms": at * 1000,
+        "breaker": seen,
+    }
 
 
 def breaker(state: str, reason: str | None = None, since: float | None = None, by: Sequence[str] = ()) -> Document:

@@ -16,7 +16,7 @@ from proxy.config.schema import Config
 SOURCES = {
     "one": {"kind": "openai", "api_key": "the-key-of-one"},
     "two": {"kind": "openai-compatible", "base_url": "http://127.0.0.1:1/v1"},
-    "three": {"kind": "openai-compatible", "base_url": "http://127.0.0.1:3/v1"},
+    "three": {"kind": "openai-compatible", "base_url": "http://127.0.0.1:3/v1", "default_model": "d"},
 }
 
 

@@ -22,6 +22,9 @@ assistants:
   a: {chains: {embeddings: {primary: {source: one, model: e}, fallbacks: [{source: two, model: %s}]}}}
 """
 
+_DEFAULT = "  three: {kind: openai, default_model: d}\n"
+_NO_MODEL = "no model is named, and `one` has no `default_model`; name one here, or as sources.one.default_model"
+
 
 def _faults(text: str) -> list[str]:
     read = load.parse(_SOURCES + text, "f", {}, Path())
@@ -81,6 +84,47 @@ _CASES = {
         "  three: {kind: azure-openai}",
         "f:5:10: sources.three.base_url: kind `azure-openai` needs a base_url; "
         "add it, like base_url: https://my-resource.openai.azure.com",
+    ),
+    "no model anywhere": (
+        _chain("{source: two, model: m}", primary="{source: one, context: 9}"),
+        f"f:7:14: assistants.a.primary.model: {_NO_MODEL}",
+    ),
+    "a null in place of a model, and no default": (
+        _chain("{source: one, model: null}"),
+        f"f:9:30: assistants.a.fallbacks.0.model: {_NO_MODEL}",
+    ),
+    "a default model that can be none": (
+        "  three: {kind: openai, default_model: ' m'}\nassistants: {a: {primary: {source: three}}}",
+        "f:5:40: sources.three.default_model: not a model name; "
+        'write it as its source does; "*" passes the caller\'s own through',
+    ),
+    "a default model under a mistaken key": (
+        "  three: {kind: openai, default_modle: m}\nassistants: {a: {primary: {source: three}}}",
+        "f:5:25: sources.three.default_modle: unknown key; did you mean `default_model`?",
+    ),
+    "a model under a mistaken key": (
+        "assistants: {a: {primary: {source: one, modle: m}}}",
+        "f:5:41: assistants.a.primary.modle: unknown key; did you mean `model`?",
+    ),
+    "a tier that is there already, by its source's default": (
+        _DEFAULT + _chain("{source: two, model: m}", "{source: three, model: d}", primary="{source: three}"),
+        "f:11:9: assistants.a.fallbacks.1: the same tier as primary: the same source, model and params; "
+        "remove one of them",
+    ),
+    "two models in an embeddings chain, one of them a default": (
+        _DEFAULT + "assistants:\n"
+        "  a: {chains: {embeddings: {primary: {source: one, model: e}, fallbacks: [{source: three}]}}}",
+        "f:7:75: assistants.a.chains.embeddings.fallbacks.0.model: another model than primary's: "
+        "vectors of two models do not fit in one index; use one embedding model in the whole chain",
+    ),
+    "no model in an embeddings chain": (
+        _EMBEDDINGS.replace("%s", "null"),
+        "f:6:96: assistants.a.chains.embeddings.fallbacks.0.model: "
+        + _NO_MODEL.replace("`one`", "`two`").replace("sources.one", "sources.two"),
+    ),
+    "an unknown source, and no model": (
+        "assistants: {a: {primary: {source: ones}}}",
+        "f:5:36: assistants.a.primary.source: `ones` does not stand under `sources`; did you mean `one`?",
     ),
     "an unknown source": (
         "assistants: {a: {primary: {source: ones, model: m}}}",
@@ -219,6 +263,10 @@ def test_a_contradiction_is_told_once_where_it_stands(text: str, fault: str) -> 
         _chain("{source: two, model: m, context: 9, supports: []}", primary="{source: one, model: m}"),
         _chain(*(f"{{source: two, model: m{n}}}" for n in range(4))) + "limits: {max_fallbacks: 4}",
         _EMBEDDINGS % "e",
+        _DEFAULT + _chain("{source: three, model: e}", "{source: three, model: null}"),
+        _DEFAULT + _chain("{source: three, params: {drop: [x]}}", primary="{source: three}"),
+        _DEFAULT + "assistants:\n"
+        "  a: {chains: {embeddings: {primary: {source: one, model: d}, fallbacks: [{source: three}]}}}",
     ],
 )
 def test_what_goes_together_is_served(text: str) -> None:
@@ -245,6 +293,23 @@ def test_one_target_has_one_policy() -> None:
         "f:4:82: sources.two.breaker: two policies on one shared target: `one` and `two` have the same URL and key; "
         "give both the same breaker values, or make them one source"
     ]
+
+
+def test_a_default_model_makes_one_target_too() -> None:
+    """What is shared is what is asked, whoever names it; and nothing is concluded from a model that is at fault."""
+    text = (_TWINS % ("k", 5, "", "d")).replace("api_key: k}", "api_key: k, default_model: d}")
+    shared = text.replace("{source: one, model: m}", "{source: one}")
+    read = load.parse(shared, "f", {}, Path())
+    assert isinstance(read, tuple)
+    assert "two policies on one shared target" in str(*read)
+    assert isinstance(load.parse(text, "f", {}, Path()), Config)
+    read = load.parse(shared.replace("{source: one}", "{source: one, model: ''}"), "f", {}, Path())
+    assert isinstance(read, tuple)
+    assert [fault.path for fault in read] == ["assistants.a.primary.model"]
+    unnamed = (_TWINS % ("k", 5, "", "null")).replace("{source: one, model: m}", "{source: one}")
+    read = load.parse(unnamed, "f", {}, Path())
+    assert isinstance(read, tuple)
+    assert [fault.path for fault in read] == ["assistants.a.primary.model", "assistants.b.primary.model"]
 
 
 @pytest.mark.parametrize(

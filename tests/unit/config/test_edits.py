@@ -10,7 +10,7 @@ from proxy.config import edits
 from proxy.config.edits import Difference
 from proxy.config.migrations import Change
 from proxy.config.schema import Assistant, Config
-from tests.unit.config.books import bound, file, laid
+from tests.unit.config.books import SOURCES, bound, file, laid
 from tests.unit.config.steps import PLACES
 
 _FILE = {"bot": {"primary": bound("one"), "fallbacks": [bound("two")], "timeouts": {"total": "90s"}}}
@@ -32,6 +32,28 @@ def test_null_empties_each_field(field: str) -> None:
     after = laid(config, {"bot": {field: None}}).assistants["bot"]
     assert edits.shown(after)[field] == empty
     assert edits.origins(after, {field: None})[field] == "operator"
+
+
+@pytest.mark.parametrize("tier", [{"source": "two"}, {"source": "two", "model": None}])
+def test_an_edit_without_a_model_stays_without_one(tier: dict[str, Any]) -> None:
+    """A default that comes, changes or goes is never written into it; where there is none the edit does not go."""
+    over = {"bot": {"primary": tier, "fallbacks": [tier | {"source": "three", "model": "x"}]}}
+
+    def defaulting(model: str | None) -> Config:
+        two = SOURCES["two"] | ({} if model is None else {"default_model": model})
+        return file(_FILE, sources=SOURCES | {"two": two})
+
+    for model in ("d", "e"):
+        config = laid(defaulting(model), over)
+        primary = config.assistants["bot"].primary
+        assert primary is not None
+        assert config.model_of(primary) == model
+        assert edits.shown(config.assistants["bot"])["primary"] == tier
+    refused = edits.laid_over(defaulting(None), over, "edits")
+    assert isinstance(refused, tuple)
+    assert [(each.path, each.problem) for each in refused] == [
+        ("assistants.bot.primary.model", "no model is named, and `two` has no `default_model`")
+    ]
 
 
 def test_an_edit_of_an_assistant_that_the_file_does_not_have_rests() -> None:

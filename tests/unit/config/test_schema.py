@@ -16,7 +16,8 @@ import proxy
 from proxy import terms
 from proxy.config import load, source_kinds
 from proxy.config.addresses import Address
-from proxy.config.schema import Config, Thresholds
+from proxy.config.schema import Config
+from proxy.config.thresholds import Thresholds
 from proxy.providers.kinds import KINDS
 from proxy.providers.presets import PRESETS
 
@@ -186,12 +187,43 @@ assistants:
 """
     primary = _config(text).assistants["a"].primary
     assert primary is not None
-    binding = primary.resolve("openai")
+    binding = primary.resolve("openai", "*")
     params = terms.Params(
         ("user",), {"store": False, "tags": [1, {"a": None}]}, {"max_tokens": 4096, "temperature": 0.5}
     )
     assert binding == terms.Binding("s", "openai", "*", params, 128_000, frozenset({"tools", "json_schema"}))
     assert isinstance(binding.params.cap["max_tokens"], int)
+
+
+@pytest.mark.parametrize(
+    ("written", "model"),
+    [
+        ("", "d"),
+        (", model: null", "d"),
+        (", model: own", "own"),
+        (', model: "*"', "*"),
+    ],
+)
+def test_a_binding_means_its_own_model_or_its_sources_default(written: str, model: str) -> None:
+    """What is written stays as it is written: the default is never put into the binding."""
+    text = f"sources: {{s: {{kind: openai, default_model: d}}}}\nassistants: {{a: {{primary: {{source: s{written}}}}}}}"
+    config = _config(text)
+    primary = config.assistants["a"].primary
+    assert primary is not None
+    assert config.model_of(primary) == model
+    assert primary.model == (None if model == "d" else model)
+    assert ("model" in primary.model_fields_set) is bool(written)
+
+
+def test_a_default_may_pass_the_callers_own_model_through() -> None:
+    """Only where the source says so: no model is never taken for any model."""
+    text = 'sources: {s: {kind: openai, default_model: "*"}}\nassistants: {a: {primary: {source: s}}}'
+    config = _config(text)
+    primary = config.assistants["a"].primary
+    assert primary is not None
+    assert config.model_of(primary) == "*"
+    source = config.sources["s"].model_copy(update={"default_model": None})
+    assert config.model_copy(update={"sources": {"s": source}}).model_of(primary) is None
 
 
 def test_fault_rules_name_causes() -> None:

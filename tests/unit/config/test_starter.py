@@ -81,7 +81,7 @@ def test_the_schema_accepts_the_starter(text: str) -> None:
         ("version: 1\nlimits: {body: 32Mib}", "$.limits.body"),
         ("version: 1\nsources: {s: {kind: claude}}", "$.sources.s.kind"),
         ("version: 1\nassistants: {a: {timeouts: {hold: long}}}", "$.assistants.a.timeouts.hold"),
-        ("version: 1\nassistants: {a: {primary: {source: s}}}", "$.assistants.a.primary"),
+        ("version: 1\nassistants: {a: {primary: {model: m}}}", "$.assistants.a.primary"),
         ("version: 1\nbreaker: {failure_rate: 50}", "$.breaker"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -31,7 +32,7 @@ _VIEWS = st.builds(
     _TEXT,
     st.booleans(),
 )
-_SKIPS = st.builds(Skipped, _TEXT, _TEXT, _TEXT, _TEXT, _TIMES, st.none() | _VIEWS, st.lists(_TEXT).map(tuple))
+_SKIPS = st.builds(Skipped, _TEXT, _TEXT, _TEXT, _TEXT, _TIMES, st.none() | _VIEWS, st.lists(_TEXT).map(tuple), _TEXT)
 _ATTEMPTS = st.builds(
     Attempted,
     *[_TEXT] * 6,
@@ -45,6 +46,7 @@ _ATTEMPTS = st.builds(
     upstream_id=st.none() | _TEXT,
     retry_after=st.none() | _TIMES,
     breaker=_VIEWS,
+    dropped=st.lists(_TEXT, max_size=3).map(tuple),
 )
 _DECISIONS = st.builds(
     decision,
@@ -75,10 +77,13 @@ def test_a_fact_of_a_later_version_is_left_out() -> None:
 
 def test_a_fact_that_was_not_kept_yet_has_its_default() -> None:
     """Likewise, the other way round."""
-    facts: list[Any] = orjson.loads(kept(decision()))
-    assert facts[0][1].pop() is None
+    objected = Skipped("primary", "a", "m", "unsupported", 10.0, uncarried="logprobs")
+    told = replace(SERVED, dropped=("seed",))
+    facts: list[Any] = orjson.loads(kept(decision(steps=(objected, told), served=told)))
+    assert (facts[0][0].pop(), facts[0][1].pop()) == ("logprobs", ["seed"])
     again = read(orjson.dumps(facts))
-    assert again.steps[1] == SERVED
+    assert again.steps == (replace(objected, uncarried=""), SERVED)
+    assert again.served == SERVED
 
 
 def test_facts_are_only_ever_added_behind_the_others() -> None:
@@ -87,8 +92,8 @@ def test_facts_are_only_ever_added_behind_the_others() -> None:
         "request_id caller_request_id at started replica revision client assistant identified_by endpoint stream "
         "served_model outcome code refusal duration first_byte waited body_in body_out": kept_form._PLAIN,
         "tier source model outcome detail heard started ended billed probe status connected first_byte first_token "
-        "reused retried upstream_id retry_after": kept_form._ATTEMPTED,
-        "tier source model reason at missing": kept_form._SKIPPED,
+        "reused retried upstream_id retry_after dropped": kept_form._ATTEMPTED,
+        "tier source model reason at missing uncarried": kept_form._SKIPPED,
         "word reason since until tripped_by failures fault local": kept_form._VIEW,
         "input output cache_read reasoning": kept_form._USAGE,
     }
@@ -116,6 +121,18 @@ def test_every_record_has_the_same_fields() -> None:
     assert (skipped["breaker"]["since"], skipped["breaker"]["until"]) == (AT - 9, AT + 12)
     assert (served["verdict"], served["connected_ms"], served["upstream_request_id"]) == ("served", 12.0, "up_7")
     assert full["reason"] == "primary=open(connect_error,retry_in=12s)"
+
+
+def test_what_a_tier_was_not_told_is_on_record_by_name() -> None:
+    """Of one that was asked, and the field for which another was not."""
+    objected = Skipped("primary", "a", "m", "unsupported", 10.0, View(Word.CLOSED), uncarried="logprobs")
+    told = replace(SERVED, dropped=("seed", "messages.name"))
+    record = document(decision(steps=(objected, told), served=told))
+    skipped, served = record["steps"]
+    assert (skipped["uncarried"], skipped["missing"], served["dropped"]) == ("logprobs", [], ["seed", "messages.name"])
+    assert record["reason"] == "primary=unsupported(logprobs)"
+    bare, nothing = document(decision())["steps"]
+    assert (bare["uncarried"], nothing["dropped"]) == (None, [])
 
 
 def test_times_that_cannot_be_told_are_null() -> None:

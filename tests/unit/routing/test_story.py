@@ -9,7 +9,7 @@ import pytest
 
 from proxy.breaker.state import Hears, View, Word
 from proxy.routing.decision import Attempted, Skipped
-from proxy.routing.story import HEARD, MET, explain
+from proxy.routing.story import HEARD, MET, explain, foresee
 from proxy.routing.verdict import ATTEMPT_LABELS
 from proxy.terms import Usage
 from tests.unit.record.decisions import SERVED, decision
@@ -24,6 +24,18 @@ def test_a_fallback_is_told_from_the_question_to_the_answer() -> None:
         "fallback-1 (second/small) was tried and served: connected in 10ms, done after 498ms.",
         "The caller got HTTP 200 from fallback-1 after 512ms; 120 tokens in, 40 out; "
         "the upstream calls the model small-2026.",
+    ]
+
+
+def test_who_served_is_told_with_what_it_was_not_told() -> None:
+    """By their names."""
+    served = replace(SERVED, dropped=("seed", "temperature"))
+    assert explain(decision(steps=(served,), served=served))[1] == (
+        "fallback-1 (second/small) was tried and served: connected in 10ms, done after 498ms; "
+        "not told to it: seed, temperature."
+    )
+    assert foresee([served], lambda at: at) == [
+        "fallback-1 (second/small) would be tried, and if it answers, it serves; not told to it: seed, temperature."
     ]
 
 
@@ -73,6 +85,23 @@ def _word(word: Word, **more: Any) -> Skipped:
             "was not tried: the request needs images and tools, which it does not have",
         ),
         (
+            Skipped("primary", "first", "big", "unsupported", 10.0, View(Word.CLOSED), uncarried="logprobs"),
+            "was not tried: the request's logprobs cannot be put to its kind of source",
+        ),
+        (
+            Skipped("primary", "first", "big", "unsupported", 10.0, View(Word.OPEN), uncarried="unknown_field"),
+            "was not tried: the request has a field that is not known here, and so cannot be put to its kind of source",
+        ),
+        (
+            Skipped("primary", "first", "big", "unsupported", 10.0, View(Word.CLOSED), uncarried="model"),
+            "was not tried: the request names no model, and neither does its binding",
+        ),
+        (
+            replace(_MET, billed="no", dropped=("seed", "reasoning.summary")),
+            "was tried: the upstream failed (http_503, HTTP 503, after 2.5s); its breaker counted a failure; "
+            "not told to it: seed, reasoning.summary",
+        ),
+        (
             Skipped("primary", "first", "big", "deadline", 10.0, View(Word.CLOSED)),
             "was not tried: too little of the request's time was left",
         ),
@@ -101,6 +130,10 @@ def test_an_empty_place_is_told_without_a_binding() -> None:
         (
             {"outcome": "client_error", "code": 400, "served": None},
             "The caller got the upstream's own answer, HTTP 400, after 512ms.",
+        ),
+        (
+            {"outcome": "client_error", "code": 400, "refusal": "unsupported", "served": None},
+            "No tier can be asked it: the caller got HTTP 400 unsupported after 512ms.",
         ),
         (
             {"outcome": "exhausted", "code": 503, "refusal": "all_tiers_failed", "served": None},

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import pytest
 
 from proxy.breaker.keeper import Keeper
 from proxy.breaker.permit import Guard
 from proxy.breaker.state import Policy, Word
+from proxy.providers import kinds
+from proxy.providers.dialect import Call, Dialect, Uncarried
 from proxy.routing.bindings import Chain, Tier
 from proxy.routing.decision import Attempted, Skipped, reason
 from proxy.routing.walk import Deadline, Ports, Refused, Served, Trail, conclude, walk
@@ -41,6 +44,12 @@ class Open:
     async def chunk(self) -> bytes | Diagnosis:
         return b""
 
+    def ready(self) -> bytes | Diagnosis | None:
+        return b""
+
+    def follow(self, news: Callable[[], None] | None) -> None:
+        pass
+
     def close(self) -> None:
         pass
 
@@ -55,6 +64,22 @@ def rejected(cause: Cause, status: int = 400, detail: str = "x", **more: object)
 
 
 Script = Callable[[Limits], Awaitable[Outcome]] | Outcome
+PLAIN: Mapping[str, Any] = {"messages": [{"role": "user", "content": "Where?"}]}
+
+
+class Counting:
+    """What a kind speaks, and how many questions were put to it."""
+
+    def __init__(self, inner: Dialect) -> None:
+        self._inner = inner
+        self.calls: list[Call | Uncarried] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def call(self, question: Question, binding: Binding) -> Call | Uncarried:
+        self.calls.append(self._inner.call(question, binding))
+        return self.calls[-1]
 
 
 class Bench:
@@ -69,21 +94,31 @@ class Bench:
         names = (
             [f"fallback-{n}" for n in range(1, 9)] if cleared else ["primary", *(f"fallback-{n}" for n in range(1, 9))]
         )
+        self.spoken = {each.source: Counting(kinds.dialect(each.kind, None, "both")) for each in named}
         self.chain = Chain(
             tuple(
-                Tier(name, binding, {CHAT.name: Guard(f"{binding.source}|{binding.model}", None, Policy())})
+                Tier(
+                    name,
+                    binding,
+                    {CHAT.name: Guard(f"{binding.source}|{binding.model}", None, Policy())},
+                    sifters={CHAT.name: spoken} if (spoken := self.spoken[binding.source]).sifts(CHAT, binding) else {},
+                )
                 for name, binding in zip(names, named, strict=False)
             ),
             cleared,
         )
         self.script: dict[str, Script] = {}
         self.asked: list[str] = []
+        self.sent: list[Call | None] = []
         self.limits: list[Limits] = []
         self.trail = Trail("req_0")
         self.count = 0
 
-    async def _send(self, question: Question, binding: Binding, limits: Limits, progress: Progress) -> Outcome:
+    async def _send(
+        self, question: Question, binding: Binding, limits: Limits, progress: Progress, call: Call | None
+    ) -> Outcome:
         self.asked.append(binding.source)
+        self.sent.append(call)
         self.limits.append(limits)
         script = self.script.get(binding.source, GOOD)
         if callable(script):
@@ -99,10 +134,13 @@ class Bench:
         needs: frozenset[str] = frozenset(),
         total: float = 600.0,
         attempt: float | None = None,
+        document: Mapping[str, Any] = PLAIN,
     ) -> Served | Refused:
-        self.asked, self.limits, self.count = [], [], self.count + 1
+        self.asked, self.limits, self.sent, self.count = [], [], [], self.count + 1
+        for spoken in self.spoken.values():
+            spoken.calls.clear()
         self.trail = Trail(f"req_{self.count}")
-        question = Question(CHAT, b"{}", {}, (), "", stream, "asked", needs)
+        question = Question(CHAT, b"{}", document, (), "", stream, "asked", needs)
         overrun = Diagnosis(Cause.TIMEOUT_TOTAL, "total")
         deadline = Deadline(self.now + total, total, overrun, 5, 30, 300, 300, attempt)
         return await walk(question, self.chain, deadline, self.trail, self.ports)
@@ -187,8 +225,8 @@ async def test_a_fallbacks_word_on_a_request_is_not() -> None:
     assert await bench.ask() == Refused(first)
 
 
-async def test_a_tier_that_cannot_be_asked_moves_the_request_on() -> None:
-    """From the primary too, and no breaker hears of it; who could have been asked and was down is worth a retry."""
+async def test_what_an_upstream_itself_cannot_do_moves_the_request_on() -> None:
+    """As its source's `faults` say, from the primary too; no breaker hears of it, and who was down may come back."""
     bench = Bench()
     cannot = rejected(Cause.UNSUPPORTED, 400, "logprobs")
     bench.script = dict.fromkeys(("a", "b", "c"), cannot)
@@ -202,6 +240,84 @@ async def test_a_tier_that_cannot_be_asked_moves_the_request_on() -> None:
     end = await bench.ask()
     assert isinstance(end, Served)
     assert bench.told == "primary=unsupported(logprobs,0ms) fallback-1=network(connect_error,0ms)"
+
+
+def _claudes(*more: Binding) -> Bench:
+    return Bench(Binding("a", "anthropic", "claude"), *more)
+
+
+_PROBABLE = {**PLAIN, "logprobs": True}
+
+
+async def test_a_request_that_cannot_be_put_to_a_tier_has_not_tried_it() -> None:
+    """The next one is asked, the story names the field, and no breaker is: the one probe is left to who can be one."""
+    bench = _claudes(Binding("b", "openai", "m"))
+    await bench.trip("a")
+    bench.now += 15
+    for _ in range(3):
+        end = await bench.ask(document=_PROBABLE)
+        assert isinstance(end, Served)
+        assert (bench.asked, bench.told) == (["b"], "primary=unsupported(logprobs)")
+        skipped = bench.trail.steps[0]
+        assert isinstance(skipped, Skipped)
+        assert (skipped.uncarried, skipped.missing) == ("logprobs", ())
+        assert skipped.breaker is not None
+        assert skipped.breaker.word is Word.OPEN
+    end = await bench.ask()
+    assert isinstance(end, Served)
+    assert (end.attempted.tier, end.attempted.probe) == ("primary", "half_open")
+
+
+async def test_a_tier_is_sent_what_was_made_for_it_once() -> None:
+    """Made before its breaker is asked, and noted with what was left out, whatever came of it; of one that takes all
+    as it is nothing is asked."""
+    bench = _claudes(Binding("b", "openai", "m"))
+    bench.script["a"] = DOWN
+    end = await bench.ask(document={**PLAIN, "seed": 7, "store": True})
+    assert isinstance(end, Served)
+    assert bench.sent == [*bench.spoken["a"].calls, None]
+    assert bench.spoken["b"].calls == []
+    steps = [step for step in bench.trail.steps if isinstance(step, Attempted)]
+    assert [step.dropped for step in steps] == [("seed", "store"), ()]
+
+
+async def test_who_is_asked_early_is_asked_what_was_made_then() -> None:
+    """Nothing is made twice."""
+    bench = _claudes()
+    await bench.trip("a")
+    bench.now += 1
+    end = await bench.ask(document={**PLAIN, "seed": 7})
+    assert isinstance(end, Served)
+    assert (end.attempted.probe, end.attempted.dropped) == ("early", ("seed",))
+    assert bench.sent == bench.spoken["a"].calls
+    assert len(bench.sent) == 1
+
+
+async def test_what_no_tier_can_be_asked_is_the_callers_to_mend() -> None:
+    """The first objection is what it reads, whatever the tiers' health; not where one of them could have been asked."""
+    bench = _claudes(Binding("b", "anthropic", "claude"), Binding("c", "openai", "m", supports=frozenset()))
+    tools = frozenset({"tools"})
+    await bench.trip("a")
+    for document in (_PROBABLE, {**PLAIN, "n": 2}):
+        end = await bench.ask(document=document, needs=tools)
+        assert isinstance(end, Refused)
+        assert (end.verbatim, end.by) == (None, None)
+        assert end.uncarried == bench.spoken["a"].calls[0]
+        field = [*document][-1]
+        told = f"primary=unsupported({field}) fallback-1=unsupported({field}) fallback-2=unsupported(tools)"
+        assert (bench.asked, bench.told) == ([], told)
+    bench.script["c"] = DOWN
+    assert await bench.ask(document=_PROBABLE) == Refused(None)
+    assert bench.asked == ["c"]
+
+
+async def test_a_primary_left_empty_is_no_tier_that_could_be_asked() -> None:
+    """So the caller reads the objection of the only one."""
+    bench = Bench(Binding("a", "anthropic", "claude"), cleared=True)
+    end = await bench.ask(document=_PROBABLE)
+    assert isinstance(end, Refused)
+    assert end.uncarried is not None
+    assert bench.told == "primary=unbound fallback-1=unsupported(logprobs)"
 
 
 async def test_too_long_goes_to_a_larger_tier_only() -> None:
@@ -342,10 +458,15 @@ async def test_an_impatient_caller_of_a_silent_tier_is_evidence() -> None:
         sent = bench.ports.send
 
         async def send(
-            question: Question, binding: Binding, limits: Limits, progress: Progress, sent: object = sent
+            question: Question,
+            binding: Binding,
+            limits: Limits,
+            progress: Progress,
+            call: Call | None,
+            sent: object = sent,
         ) -> Outcome:
             progress.sent = True
-            return await sent(question, binding, limits, progress)  # type: ignore[operator,no-any-return]
+            return await sent(question, binding, limits, progress, call)  # type: ignore[operator,no-any-return]
 
         bench.ports = Ports(bench.keeper, send, lambda: bench.now)
         with pytest.raises(asyncio.CancelledError):

@@ -351,6 +351,52 @@ def test_what_is_told_only_when_it_is_done() -> None:
     assert found[-1].choices[0].finish_reason == "tool_calls"
 
 
+def test_items_without_a_place() -> None:
+    """llama.cpp's server numbers nothing, and ends its thoughts after the text: an item is then known by its name."""
+    text, call = {**_said(text="Riga."), "id": "msg_1"}, {"type": "function_call", "call_id": "c", "name": "f"}
+    told, _ = _read(
+        b"".join(
+            [
+                _CREATED,
+                _event("output_item.added", item={"type": "reasoning", "id": "rs_1"}),
+                _event("reasoning_text.delta", item_id="rs_1", delta="Hm."),
+                _event("output_item.added", item={**text, "content": []}),
+                _event("output_text.delta", item_id="msg_1", delta="Riga."),
+                _event("output_item.done", item={"type": "reasoning", "id": "rs_1", "content": [{"text": "Hm."}]}),
+                _event("output_item.done", item=text),
+                _event("output_item.added", item={**call, "id": "fc_1", "arguments": ""}),
+                _event("function_call_arguments.delta", item_id="fc_1", delta="{}"),
+                _event("output_item.done", item={**call, "id": "fc_1", "arguments": "{}"}),
+                _event("output_item.done", item={**call, "arguments": "[]"}),
+                _COMPLETED,
+            ]
+        )
+    )
+    found = chunks(told)
+    assert (_text(found), _text(found, "reasoning_content")) == ("Riga.", "Hm.")
+    calls = [call for chunk in found for choice in chunk.choices for call in choice.delta.tool_calls or []]
+    assert [(call.index, call.function and call.function.arguments) for call in calls] == [
+        (0, ""),
+        (0, "{}"),
+        (1, "[]"),
+    ]
+    assert found[-1].choices[0].finish_reason == "tool_calls"
+
+
+def test_words_that_belong_to_no_item_are_not_told_twice() -> None:
+    """When the item that is done has a name, and its deltas had none."""
+    done = _event("output_item.done", item={**_said(text="Riga."), "id": "msg_1"})
+    told, _ = _read(_CREATED + _event("output_text.delta", delta="Riga.") + done + _COMPLETED)
+    assert _text(chunks(told)) == "Riga."
+
+
+def test_every_chunk_has_a_model() -> None:
+    """The one that answers, or the one that was asked where that is named only at the end."""
+    for created, model in ((_CREATED, "m"), (_event("created", response={"id": "resp_1"}), "served")):
+        told, _ = _read(created + _event("output_text.delta", output_index=0, delta="Riga.") + _COMPLETED)
+        assert {chunk.model for chunk in chunks(told)} == {model}
+
+
 def test_thoughts_in_parts() -> None:
     """A blank line between two, as in JSON."""
     part = _event("reasoning_summary_part.added", output_index=0)

@@ -26,9 +26,9 @@ export function edit(draft) {
   return changed.length ? Object.fromEntries(changed) : null;
 }
 
-/** A tier has no model yet: there is nothing to check. */
-export const unfinished = (draft) =>
-  [...draft.slots, ...(draft.embeddings ?? [])].some((each) => each.binding !== null && !(each.binding.source && each.binding.model));
+/** A tier has no model yet, nor has its source a default, as far as `modelOf` knows: there is nothing to check. */
+export const unfinished = (draft, modelOf) =>
+  [...draft.slots, ...(draft.embeddings ?? [])].some(({ binding }) => binding !== null && (!binding.source || modelOf(binding) === null));
 
 /** The draft upon what somebody else has made meanwhile: what it changes it still changes, and the rest is theirs. */
 export function rebase(draft, theirs) {

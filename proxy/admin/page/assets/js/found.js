@@ -97,4 +97,4 @@ export class Search {
 }
 
 const said = (each) =>
-  new Set([each.refusal, ...each.steps.flatMap((step) => (step.verdict === "skipped" ? [step.reason, step.breaker?.reason] : [step.outcome, step.detail]))]);
+  new Set([each.refusal, ...each.steps.flatMap((step) => (step.verdict === "skipped" ? [step.reason, step.uncarried, step.breaker?.reason] : [step.outcome, step.detail]))]);

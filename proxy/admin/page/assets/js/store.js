@@ -108,6 +108,9 @@ function firstToken(decision) {
   return served ? (served.first_token_ms ?? decision.first_byte_ms) : null;
 }
 
+/** The model that a binding means, its own or its source's default; null where neither is named, undefined where nobody knows yet. */
+export const modelOf = (binding) => binding.model ?? catalog.value?.sources.find((each) => each.name === binding.source)?.default_model;
+
 /** A breaker's transition, put into what is known of the tiers behind it until that is asked for anew. */
 export function applyBreaker(event) {
   for (const id of event.assistants) {

@@ -80,7 +80,7 @@ export const share = (part, whole) => (whole ? `${Math.round((100 * part) / whol
 
 export const count = (number, one, many = `${one}s`) => `${number.toLocaleString()} ${number === 1 ? one : many}`;
 
-export const bound = (binding) => (binding ? `${binding.source} / ${binding.model}` : "none");
+export const bound = (binding) => (binding ? `${binding.source} / ${binding.model ?? "its default model"}` : "none");
 
 /** A tier as operators call it: with its chain's name before it, where that is not the assistant's own. */
 export const tierName = (tier) => (tier.chain ? `${tier.chain}/${tier.tier}` : tier.tier);

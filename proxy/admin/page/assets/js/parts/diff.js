@@ -1,6 +1,6 @@
 // Two values of a field beside each other, line by line: what goes, what comes, what stays.
 import { html } from "../html.js";
-import { count } from "../words.js";
+import { bound, count } from "../words.js";
 
 export function Diff({ changes, titles = true }) {
   return html`<ul class="diffs">
@@ -41,9 +41,9 @@ function lines(value) {
 function line(value) {
   if (value === null || value === undefined) return "nothing";
   if (typeof value !== "object") return String(value);
-  const { source, model, ...more } = value;
+  const { source: _, model: __, ...more } = value;
   const told = Object.entries(more).map(([key, each]) => `${key} ${words(each)}`);
-  return `${source} / ${model}${told.length ? ` (${told.join("; ")})` : ""}`;
+  return `${bound(value)}${told.length ? ` (${told.join("; ")})` : ""}`;
 }
 
 function words(value) {

@@ -11,7 +11,7 @@ import { Diff } from "../parts/diff.js";
 import { confirm, tell } from "../parts/dialog.js";
 import { useAnswers, usePlan } from "../plan.js";
 import { go, place, to } from "../place.js";
-import { configured, decisions, now, order, setAssistant, status, tile } from "../store.js";
+import { configured, decisions, modelOf, now, order, setAssistant, status, tile } from "../store.js";
 import { Editor, useDraft } from "./edit.js";
 import { Tiers } from "./tiers.js";
 import { WhatIf } from "./what_if.js";
@@ -38,7 +38,7 @@ function Known({ document }) {
   const fields = draft.value ? edited(draft.value) : null;
   // What is foretold of a breaker that is not closed holds for a moment only.
   const beat = useComputed(() => (tile(id).doc.value?.tiers.every((each) => each.breaker.state === "closed") ? 0 : Math.floor(now.value / 5)));
-  useAnswers(plan, id, fields, `${beat.value} ${written(document)}`, draft.value !== null && unfinished(draft.value));
+  useAnswers(plan, id, fields, `${beat.value} ${written(document)}`, draft.value !== null && unfinished(draft.value, modelOf));
   // Last uses are told by no event: who looks at one assistant sees them within a second.
   useEffect(() => decisions.subscribe((all) => all[0]?.assistant === id && refresh([id])), [id]);
   const heard = configured.value;
@@ -82,7 +82,7 @@ function tiersOf(document, draft, endpoint) {
 function Summary({ document }) {
   const { resolved, serves_now: serves, last_used_tier: last } = document;
   return html`${serves ? html`<b>${serves}</b> serves now` : html`<b class="bad">no tier is closed</b>`}${" · "}
-    ${resolved ? html`home port ${resolved.source} / ${resolved.model}` : "the home port is cleared"}
+    ${resolved ? html`home port ${resolved.source} / ${resolved.model}${resolved.model_from === "source" && " (its default model)"}` : "the home port is cleared"}
     ${last && html`${" · "}last answer by ${last}`}${document.revision > 0 && html`${" · "}last changed in <a href=${to("revisions")}>revision ${document.revision}</a>`}`;
 }
 

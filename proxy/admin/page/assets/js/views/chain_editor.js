@@ -5,7 +5,7 @@ import { html } from "../html.js";
 import { Anchor } from "../parts/marks.js";
 import { Said } from "../parts/said.js";
 import { NEEDS } from "../plan.js";
-import { catalog, spoken, status } from "../store.js";
+import { catalog, modelOf, spoken, status } from "../store.js";
 import { Findings, tryBinding } from "./tiers.js";
 
 /** `faults(part)` are the check's words about `primary`, `fallback-1`, …, each after `prefix`. */
@@ -18,7 +18,7 @@ export function ChainEditor({ slots, id, prefix = "", faults, set }) {
     if (moved === slots) return;
     const { key } = slots[from];
     set(moved);
-    spoken.value = `${slots[from].binding.model} is now ${nameOf(moved.findIndex((each) => each.key === key))}.`;
+    spoken.value = `${modelOf(slots[from].binding) ?? "A tier without a model"} is now ${nameOf(moved.findIndex((each) => each.key === key))}.`;
     // Where the tier goes, the focus goes with it.
     requestAnimationFrame(() => list.current.querySelector(`[data-key="${key}"] .handle`)?.focus());
   };
@@ -43,7 +43,7 @@ export function ChainEditor({ slots, id, prefix = "", faults, set }) {
       )}
     </ol>
     <p class="acts">
-      <button type="button" disabled=${slots.length > most} onClick=${() => set(add(slots, { source: catalog.value?.sources[0]?.name ?? "", model: "" }))}>Add a fallback</button>
+      <button type="button" disabled=${slots.length > most} onClick=${() => set(add(slots, { source: catalog.value?.sources[0]?.name ?? "", model: null }))}>Add a fallback</button>
       <span class="quiet">${slots.length > most ? `${most} fallbacks are the limit (limits.max_fallbacks).` : `up to ${most}`}</span>
     </p>
   `;
@@ -57,7 +57,7 @@ function Slot({ slot, place, id, prefix, count, faults, set, shift, hold }) {
     return html`<div class="row cleared">
       <span class="label"><${Anchor} /> ${name}</span>
       <span><em>cleared</em></span>
-      <button type="button" onClick=${() => set((slots) => slots.with(0, { key, binding: { source: catalog.value?.sources[0]?.name ?? "", model: "" } }))}>Bind a home port</button>
+      <button type="button" onClick=${() => set((slots) => slots.with(0, { key, binding: { source: catalog.value?.sources[0]?.name ?? "", model: null } }))}>Bind a home port</button>
     </div>`;
   }
   const keys = (event) => {
@@ -86,11 +86,11 @@ function Slot({ slot, place, id, prefix, count, faults, set, shift, hold }) {
       >⠿</button>
       <span class="label">${place === 0 && html`<${Anchor} />`} ${name}</span>
       <${Source} name=${name} value=${binding.source} faulty=${faulty} set=${(source) => rebind({ source })} />
-      <${Model} name=${name} binding=${binding} faulty=${faulty} set=${(model) => rebind({ model })} />
+      <${Model} name=${name} binding=${binding} faulty=${faulty} set=${(model) => rebind({ model: model || null })} />
       <span class="moves">
         <button type="button" class="square" aria-label=${`Move ${name} up`} disabled=${place === 0} onClick=${() => shift(place - 1)}>↑</button>
         <button type="button" class="square" aria-label=${`Move ${name} down`} disabled=${place === count - 1} onClick=${() => shift(place + 1)}>↓</button>
-        <button type="button" aria-label=${`Test the binding of ${name}`} disabled=${!binding.model} onClick=${test}>Test</button>
+        <button type="button" aria-label=${`Test the binding of ${name}`} disabled=${modelOf(binding) === null} onClick=${test}>Test</button>
         <button type="button" aria-label=${`${place === 0 ? "Clear" : "Remove"} ${name}`} onClick=${() => set((slots) => remove(slots, place))}>${place === 0 ? "Clear" : "Remove"}</button>
       </span>
     </div>
@@ -111,15 +111,16 @@ function Source({ name, value, faulty, set }) {
 function Model({ name, binding, faulty, set }) {
   const known = catalog.value?.sources.find((each) => each.name === binding.source)?.models ?? [];
   const list = `models-${name.replace("/", "-")}`;
+  const otherwise = modelOf({ source: binding.source });
   return html`<input
-      aria-label=${`Model of ${name}`} aria-invalid=${faulty} list=${list} value=${binding.model} placeholder="model" required
+      aria-label=${`Model of ${name}`} aria-invalid=${faulty} list=${list} value=${binding.model ?? ""} placeholder=${otherwise ? `${otherwise} (the source’s default)` : "model"} required=${otherwise === null}
       autocomplete="off" autocapitalize="off" spellcheck=${false} class="mono" onInput=${(event) => set(event.target.value)} />
     <datalist id=${list}>${known.map((each) => html`<option key=${each.model} value=${each.model}></option>`)}</datalist>`;
 }
 
 /** What is declared of this model at this source anywhere. */
-const declaredOf = ({ source, model }) =>
-  catalog.value?.sources.find((each) => each.name === source)?.models.find((each) => each.model === model);
+const declaredOf = (binding) =>
+  catalog.value?.sources.find((each) => each.name === binding.source)?.models.find((each) => each.model === modelOf(binding));
 
 function Declared({ name, binding, set }) {
   const said = [

@@ -9,7 +9,7 @@ import { confirm, tell } from "../parts/dialog.js";
 import { Sentence } from "../parts/decision.js";
 import { Said } from "../parts/said.js";
 import { go, to } from "../place.js";
-import { configured, setAssistant } from "../store.js";
+import { configured, modelOf, setAssistant } from "../store.js";
 import { ChainEditor } from "./chain_editor.js";
 
 /** Kept while one looks elsewhere; given up by saving or by a click on Cancel. */
@@ -64,7 +64,7 @@ export function Editor({ document, draft, found }) {
     <div class="acts closing">
       <button class="first" disabled=${!fields}>Save…</button>
       <button type="button" onClick=${cancel}>Cancel</button>
-      <span class="quiet" role="status">${unfinished(now) ? "A tier has no model yet." : standing(fields, found, faults)}</span>
+      <span class="quiet" role="status">${unfinished(now, modelOf) ? "A tier has no model yet." : standing(fields, found, faults)}</span>
     </div>
   </form>`;
 }

@@ -40,6 +40,7 @@ function Source({ source }) {
       <p class="quiet">${source.kind}</p>
       <p><code class="wraps">${source.base_url}</code></p>
       <p>${source.credential === "set" ? "credential set" : html`<span class="quiet">no credential</span>`}</p>
+      ${source.default_model && html`<p>default model <code class="wraps">${source.default_model}</code></p>`}
       ${source.models.length > 0 && source.models.every((each) => worst({ source: source.name, model: each.model }) === "isolated") && html`<span class="tag bad">isolated</span>`}
       <p class="quiet used">${source.uses ? `used by ${count(source.uses, "tier")}` : "used by nobody"}</p>
     </header>

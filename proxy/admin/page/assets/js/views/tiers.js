@@ -19,7 +19,7 @@ function Tier({ id, tier, serves }) {
   return html`<li class=${`tier is-${tier.breaker.state}`} aria-labelledby=${`tier-${name}`}>
     <header>
       <h3 id=${`tier-${name}`}>${tier.tier === "primary" && html`<${Anchor} />`} ${name}</h3>
-      <p class="binding"><b>${tier.model}</b> <span class="quiet">at ${tier.source}</span></p>
+      <p class="binding"><b>${tier.model}</b> <span class="quiet">at ${tier.source}${tier.model_from === "source" && ", its default model"}</span></p>
       <p class="condition"><${State} state=${tier.breaker.state} />${serves && html`<span class="now">serves now</span>`}</p>
     </header>
     <${Condition} tier=${tier} />

@@ -2,7 +2,7 @@
 import { html } from "../html.js";
 import { Sentence } from "../parts/decision.js";
 import { ASSUMPTIONS, ENDPOINTS, NEEDS } from "../plan.js";
-import { status } from "../store.js";
+import { modelOf, status } from "../store.js";
 import { stateWord } from "../words.js";
 
 /** `tiers` are names and bindings of the chain that is asked about: as it is, or as an edit would have it. */
@@ -19,7 +19,7 @@ export function WhatIf({ plan, tiers, edited }) {
       <summary>What if…</summary>
       <div class="supposed">
         ${tiers.map(
-          ([name, binding]) => html`<label key=${name}><span>${name} <small class="quiet">${binding.model}</small></span>
+          ([name, binding]) => html`<label key=${name}><span>${name} <small class="quiet">${modelOf(binding)}</small></span>
             <select aria-label=${`Assume of ${name}`} value=${assume[name] ?? ""} onChange=${(event) => set(name, event.target.value)}>
               <option value="">as it is</option>
               ${ASSUMPTIONS.map((word) => html`<option key=${word} value=${word}>${stateWord(word)}</option>`)}

@@ -1,0 +1,403 @@
+"""The lane: a caller's connection while all it sends is what SDKs send, a small POST, read and answered without a
+server.
+
+A server makes a request object, a stream, a response and a writer of every request, which costs as much as all that
+Homeport does with it. Here a request is its head and its body, and an answer is its bytes.
+
+1. What is not plainly such a request is handed to the server, the connection with it and for good, before anything of
+   it was answered. So the lane refuses nothing by itself, and whatever it cannot tell for certain is not its own.
+2. One request at a time. What comes behind it waits unread, and a caller that leaves cancels what it asked for.
+3. A caller that does not read is not written to: who writes waits until it does.
+4. A connection without a request for IDLE seconds is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from http import HTTPStatus
+from typing import Any, cast
+
+import httptools
+from aiohttp.helpers import rfc822_formatted_time
+from multidict import CIMultiDict
+
+from proxy.edge.caller import Caller
+from proxy.terms import ENDPOINTS, Headers
+
+LARGEST, HEAD, FIELDS = 128 * 1024, 16 * 1024, 100
+"""Bytes of a request, bytes of its head, and fields in it."""
+PATIENCE = 1.0
+"""Seconds for the rest of a request; whoever sends slowly has the server, which has limits for that."""
+IDLE = 3600.0
+"""Seconds. Long: whoever balances the load must be the first to let go of a connection, or it meets a closed one."""
+_SWEEP = 60.0
+_PATHS: Mapping[bytes, str] = {f"/v1{endpoint.path}".encode(): f"/v1{endpoint.path}" for endpoint in ENDPOINTS}
+_PLAIN_QUERY = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_.=&"
+_FOREIGN = frozenset({"transfer-encoding", "content-encoding", "expect", "upgrade"})
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
+_BODILESS = (204, 304)
+
+
+class Lanes:
+    """The connections of one listener that are in the lane."""
+
+    def __init__(
+        self,
+        answer: Callable[[Caller], Coroutine[Any, Any, None]],
+        server: Callable[[], asyncio.Protocol],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`answer` serves a request; `server` makes the protocol that takes what is not for the lane."""
+        self.answer, self.server, self.clock = answer, server, clock
+        self._all: set[Lane] = set()
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    def __call__(self) -> asyncio.Protocol:
+        """The protocol of a new connection."""
+        return Lane(self)
+
+    def came(self, lane: Lane) -> None:
+        """It has a connection."""
+        self._all.add(lane)
+        if self._sweeper is None:
+            self._sweeper = asyncio.get_running_loop().call_later(_SWEEP, self._sweep)
+
+    def went(self, lane: Lane) -> None:
+        """It has none any more."""
+        self._all.discard(lane)
+
+    def _sweep(self) -> None:
+        """One timer for all."""
+        self._sweeper = None
+        before = self.clock() - IDLE
+        for lane in [each for each in self._all if each.idle and each.since < before]:
+            lane.close()
+        if self._all:
+            self._sweeper = asyncio.get_running_loop().call_later(_SWEEP, self._sweep)
+
+    async def shut(self, limit: float) -> None:
+        """Close what is idle; what is not has `limit` seconds, and is cancelled then."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for lane in list(self._all):
+            lane.last = True
+            if lane.idle:
+                lane.close()
+        if tasks := [lane.task for lane in self._all if lane.task is not None]:
+            _, late = await asyncio.wait(tasks, timeout=limit)
+            for task in late:
+                task.cancel()
+        for lane in list(self._all):
+            lane.close()
+
+
+class Lane(asyncio.Protocol):
+    """One connection."""
+
+    __slots__ = (
+        "_have",
+        "_lanes",
+        "_later",
+        "_need",
+        "_parts",
+        "_patience",
+        "_room",
+        "last",
+        "since",
+        "task",
+        "transport",
+    )
+
+    def __init__(self, lanes: Lanes) -> None:
+        self._lanes = lanes
+        self.transport: asyncio.Transport
+        self.task: asyncio.Task[None] | None = None
+        """Serves the request that is in."""
+        self.since = lanes.clock()
+        """When it became idle."""
+        self.last = False
+        """The connection ends with the answer that is being given."""
+        self._parts: list[bytes] = []
+        """Of a request that is not whole yet."""
+        self._have = self._need = 0
+        self._patience: asyncio.TimerHandle | None = None
+        self._later = b""
+        """What came behind the request that is being answered."""
+        self._room: asyncio.Future[None] | None = None
+        """Done when the caller has read enough; None while it does."""
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is asked or answered here."""
+        return self.task is None and not self._parts
+
+    # -- the transport's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's own class does not derive from it
+        self._lanes.came(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self.task is not None:
+            self._later += data
+            self.transport.pause_reading()
+        elif self._parts:
+            self._parts.append(data)
+            self._have += len(data)
+            if self._have >= self._need:
+                self._take(self._whole())
+        else:
+            self._take(data)
+
+    def eof_received(self) -> bool | None:
+        # Half a connection is a caller that has gone: nobody tells a SHUT_WR from the end of a process.
+        if self.task is None and self._parts:
+            self._hand_over(self._whole())
+        return None
+
+    def pause_writing(self) -> None:
+        if self._room is None:
+            self._room = asyncio.get_running_loop().create_future()
+
+    def resume_writing(self) -> None:
+        room, self._room = self._room, None
+        if room is not None and not room.done():
+            room.set_result(None)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._lanes.went(self)
+        self._whole()
+        self.resume_writing()
+        if self.task is not None:
+            self.task.cancel()
+
+    # -- requests
+
+    def _take(self, data: bytes) -> None:
+        """Answer the request that `data` begins with, once it is whole; or let the server have it."""
+        end = data.find(b"\r\n\r\n") + 4
+        head = _read(data[:end]) if 4 <= end <= HEAD and data.startswith(b"POST /v1/") else None
+        if head is None or (need := end + head.length) > LARGEST:
+            self._hand_over(data)
+            return
+        if len(data) < need:
+            self._parts, self._have, self._need = [data], len(data), need
+            self._patience = asyncio.get_running_loop().call_later(PATIENCE, self._late)
+            return
+        if len(data) > need:
+            self._later = data[need:]
+            self.transport.pause_reading()
+        caller = _InLane(self, head, data[end:need], self._lanes.clock)
+        self.task = asyncio.get_running_loop().create_task(self._lanes.answer(caller))
+        self.task.add_done_callback(self._answered)
+
+    def _whole(self) -> bytes:
+        """What has come, as one piece."""
+        data, self._parts = b"".join(self._parts), []
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        return data
+
+    def _late(self) -> None:
+        self._hand_over(self._whole())
+
+    def _answered(self, task: asyncio.Task[None]) -> None:
+        self.task = None
+        broken = not task.cancelled() and task.exception() is not None
+        if broken:
+            told = {"message": "a request was not answered", "exception": task.exception()}
+            asyncio.get_running_loop().call_exception_handler(told)
+        if self.last or task.cancelled() or broken:
+            self.close()
+        if self.transport.is_closing():
+            return
+        self.since = self._lanes.clock()
+        if later := self._later:
+            self._later = b""
+            self.transport.resume_reading()
+            self._take(later)
+
+    def _hand_over(self, data: bytes) -> None:
+        """The server's from here on."""
+        self._lanes.went(self)
+        protocol, transport = self._lanes.server(), self.transport
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        protocol.data_received(data)
+
+    # -- answers
+
+    async def write(self, data: bytes) -> None:
+        """Returns when the caller keeps up."""
+        self.push(data)
+        await self.room()
+
+    def push(self, data: bytes) -> bool:
+        """Does the caller keep up?"""
+        transport = self.transport
+        if transport.is_closing():
+            raise ConnectionResetError("the caller has left")
+        transport.write(data)
+        return self._room is None
+
+    async def room(self) -> None:
+        """Returns when the caller keeps up."""
+        if self._room is not None:
+            # Two may wait: the one that is cancelled must not cancel what the other waits for.
+            await asyncio.shield(self._room)
+
+    def close(self) -> None:
+        """End the connection, after what was written."""
+        if not self.transport.is_closing():
+            self.transport.close()
+
+
+class _Head:
+    """A request's, as the parser tells of it."""
+
+    __slots__ = ("fields", "headers", "length", "path", "query", "url")
+
+    def __init__(self) -> None:
+        self.url = b""
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.path = self.query = ""
+        self.headers: CIMultiDict[str] = CIMultiDict()
+        self.length = 0
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name, value))
+
+
+def _read(data: bytes) -> _Head | None:
+    """A head that is plainly one of the lane's, or None."""
+    head = _Head()
+    parser = httptools.HttpRequestParser(head)
+    try:
+        parser.feed_data(data)
+    except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+        return None
+    path, _, query = head.url.partition(b"?")
+    known = _PATHS.get(path)
+    if known is None or query.translate(None, _PLAIN_QUERY) or len(head.fields) > FIELDS:
+        return None
+    if parser.get_http_version() != "1.1":
+        return None
+    length, keeps = None, True
+    fields = [
+        (name.decode("ascii", "replace"), value.rstrip(b" \t").decode("utf-8", "surrogateescape"))
+        for name, value in head.fields
+    ]
+    for name, value in fields:
+        low = name.lower()
+        if low == "content-length":
+            # More than one of them, or a sign, is for the server to refuse.
+            length = int(value) if length is None and value.isascii() and value.isdigit() else -1
+        elif low == "connection":
+            keeps = value.lower() == "keep-alive"
+        if low in _FOREIGN or not keeps:
+            return None
+    if length is None or length < 0:
+        return None
+    head.path, head.query, head.length, head.headers = known, query.decode(), length, CIMultiDict(fields)
+    return head
+
+
+class _InLane(Caller):
+    """One request of the lane."""
+
+    __slots__ = ("_body", "_chunked", "_head", "_lane")
+
+    def __init__(self, lane: Lane, head: _Head, body: bytes, clock: Callable[[], float]) -> None:
+        super().__init__("POST", head.path, head.query, head.headers, clock)
+        self._lane, self._body = lane, body
+        self._head = b""
+        """Of the answer, until it is written."""
+        self._chunked = False
+
+    @property
+    def length(self) -> int:
+        return len(self._body)
+
+    @property
+    def unread(self) -> bool:
+        return False
+
+    async def more(self, idle: float) -> bytes:
+        body, self._body = self._body, b""
+        return body
+
+    async def send(self, status: int, headers: Headers, body: bytes, *, close: bool = False) -> None:
+        body = b"" if status in _BODILESS else body
+        head = self._open(status, headers, len(body), close=close)
+        self._count(len(body))
+        await self._lane.write(head + body)
+
+    async def open(self, status: int, headers: Headers) -> None:
+        framed = any(name.lower() == "content-length" for name, _ in headers)
+        self._chunked = not framed
+        self._head = self._open(status, headers, None, close=False)
+
+    def _open(self, status: int, headers: Headers, length: int | None, *, close: bool) -> bytes:
+        if self._lane.transport.is_closing():
+            raise ConnectionResetError("the caller has left")
+        self.opened, self.status = True, status
+        return _answer_head(status, headers, length, chunked=self._chunked, close=self._ends(close))
+
+    def _ends(self, close: bool) -> bool:
+        lane = self._lane
+        lane.last = lane.last or close
+        return lane.last
+
+    async def write(self, data: bytes) -> None:
+        if not self.push(data):
+            await self._lane.room()
+
+    def push(self, data: bytes) -> bool:
+        if not data:
+            return True
+        self._count(len(data))
+        if self._chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        if self._head:
+            data, self._head = self._head + data, b""
+        return self._lane.push(data)
+
+    async def room(self) -> None:
+        await self._lane.room()
+
+    async def finish(self, *, close: bool = False) -> None:
+        head, self._head = self._head, b""
+        if rest := head + (b"0\r\n\r\n" if self._chunked else b""):
+            await self._lane.write(rest)
+        if self._ends(close) and not self._lane.transport.is_closing():
+            # Not when the exchange is over: its caller has seen the last chunk, and may send its next request here.
+            self._lane.transport.write_eof()
+
+    def cut(self) -> None:
+        self._lane.last = True
+        self._lane.transport.abort()
+
+
+def _answer_head(status: int, headers: Headers, length: int | None, *, chunked: bool, close: bool) -> bytes:
+    """Raises ValueError for what could end a line early."""
+    lines = [f"HTTP/1.1 {status} {_PHRASES.get(status, '')}", *[f"{name}: {value}" for name, value in headers]]
+    if length is not None:
+        lines.append(f"Content-Length: {length}")
+    if chunked:
+        lines.append("Transfer-Encoding: chunked")
+    if close:
+        lines.append("Connection: close")
+    names = {name.lower() for name, _ in headers}
+    if "date" not in names:
+        lines.append(f"Date: {rfc822_formatted_time()}")
+    lines.append("\r\n")
+    text = "\r\n".join(lines)
+    if text.count("\n") != len(lines) or text.count("\r") != len(lines) or "\0" in text:
+        raise ValueError("a header holds a line break or a NUL")
+    return text.encode("utf-8", "surrogateescape")
