@@ -64,6 +64,14 @@ class Source:
     def __repr__(self) -> str:
         return f"Source({self.base_url})"
 
+    def credential(self, bearer: str) -> Headers:
+        """What an account's access token is sent with; nothing for none, as it then stands in `headers`."""
+        if not bearer:
+            return ()
+        said = {name.lower() for name, _ in self.headers}
+        beside = tuple(pair for pair in self.dialect.beside(bearer, "") if pair[0].lower() not in said)
+        return (("Authorization", f"Bearer {bearer}"), *beside)
+
     def named(self, said: str) -> str | None:
         """What it calls something, as far as that may be told: nothing where it repeats a secret that it was sent."""
         told = said[:_NAME]
