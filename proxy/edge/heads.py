@@ -13,13 +13,17 @@ import httptools
 from aiohttp.helpers import rfc822_formatted_time
 from multidict import CIMultiDict
 
+from proxy.providers.hops import Names
 from proxy.terms import ENDPOINTS, Headers
 
 FIELDS = 100
 """Of a request."""
 _PATHS: Mapping[bytes, str] = {f"/v1{endpoint.path}".encode(): f"/v1{endpoint.path}" for endpoint in ENDPOINTS}
 _PLAIN_QUERY = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_.=&"
-_FOREIGN = frozenset({"transfer-encoding", "content-encoding", "expect", "upgrade"})
+_SPECIAL = {"content-length": "length", "connection": "connection"} | dict.fromkeys(
+    ("transfer-encoding", "content-encoding", "expect", "upgrade"), "foreign"
+)
+_ROLES = Names(lambda low: _SPECIAL.get(low, ""))
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -56,20 +60,20 @@ def read(data: bytes) -> Head | None:
         return None
     if parser.get_http_version() != "1.1":
         return None
-    length, keeps = None, True
-    fields = [
-        (name.decode("ascii", "replace"), value.rstrip(b" \t").decode("utf-8", "surrogateescape"))
-        for name, value in head.fields
-    ]
-    for name, value in fields:
-        low = name.lower()
-        if low == "content-length":
-            # More than one of them, or a sign, is for the server to refuse.
-            length = int(value) if length is None and value.isascii() and value.isdigit() else -1
-        elif low == "connection":
-            keeps = value.lower() == "keep-alive"
-        if low in _FOREIGN or not keeps:
-            return None
+    length, fields = None, []
+    for name, raw in head.fields:
+        text, value = name.decode("ascii", "replace"), raw.rstrip(b" \t").decode("utf-8", "surrogateescape")
+        fields.append((text, value))
+        match _ROLES[text]:
+            case "":
+                pass
+            case "length":
+                # More than one of them, or a sign, is for the server to refuse.
+                length = int(value) if length is None and value.isascii() and value.isdigit() else -1
+            case "connection" if value.lower() == "keep-alive":
+                pass
+            case _:
+                return None
     if length is None or length < 0:
         return None
     head.path, head.query, head.length, head.headers = known, query.decode(), length, CIMultiDict(fields)

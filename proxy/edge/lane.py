@@ -92,6 +92,7 @@ class Lane(asyncio.Protocol):
         "_have",
         "_lanes",
         "_later",
+        "_loop",
         "_need",
         "_parts",
         "_patience",
@@ -104,6 +105,8 @@ class Lane(asyncio.Protocol):
 
     def __init__(self, lanes: Lanes) -> None:
         self._lanes = lanes
+        # Per request, and in some versions of Python a system call.
+        self._loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport
         self.task: asyncio.Task[None] | None = None
         """Serves the request that is in."""
@@ -151,7 +154,7 @@ class Lane(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         if self._room is None:
-            self._room = asyncio.get_running_loop().create_future()
+            self._room = self._loop.create_future()
 
     def resume_writing(self) -> None:
         room, self._room = self._room, None
@@ -176,13 +179,13 @@ class Lane(asyncio.Protocol):
             return
         if len(data) < need:
             self._parts, self._have, self._need = [data], len(data), need
-            self._patience = asyncio.get_running_loop().call_later(PATIENCE, self._late)
+            self._patience = self._loop.call_later(PATIENCE, self._late)
             return
         if len(data) > need:
             self._later = data[need:]
             self.transport.pause_reading()
         caller = _InLane(self, head, data[end:need], self._lanes.clock)
-        self.task = asyncio.get_running_loop().create_task(self._lanes.answer(caller))
+        self.task = self._loop.create_task(self._lanes.answer(caller))
         self.task.add_done_callback(self._answered)
 
     def _whole(self) -> bytes:
@@ -201,7 +204,7 @@ class Lane(asyncio.Protocol):
         broken = not task.cancelled() and task.exception() is not None
         if broken:
             told = {"message": "a request was not answered", "exception": task.exception()}
-            asyncio.get_running_loop().call_exception_handler(told)
+            self._loop.call_exception_handler(told)
         if self.last or task.cancelled() or broken:
             self.close()
         if self.transport.is_closing():
