@@ -101,6 +101,14 @@ class Reply(Protocol):
         """The next bytes as they arrive, content codings undone; b"" at a clean end; a Diagnosis when it broke."""
         ...
 
+    def ready(self) -> bytes | Diagnosis | None:
+        """Likewise, without waiting: None when nothing is there yet."""
+        ...
+
+    def follow(self, news: Callable[[], None] | None) -> None:
+        """Call `news` whenever something has become ready, until told otherwise; nobody waits for `chunk` meanwhile."""
+        ...
+
     def close(self) -> None:
         """Give the connection up, or back to the pool if the answer was read to its end. Any number of calls."""
         ...

@@ -114,6 +114,12 @@ class _NoReply:
     async def chunk(self) -> bytes:
         return b""
 
+    def ready(self) -> bytes:
+        return b""
+
+    def follow(self, news: Callable[[], None] | None) -> None:
+        """Nothing comes."""
+
     def close(self) -> None:
         """Nothing is open."""
 

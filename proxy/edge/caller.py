@@ -70,6 +70,14 @@ class Caller(ABC):
         """Bytes for the caller; returns when it keeps up."""
 
     @abstractmethod
+    def push(self, data: bytes) -> bool | None:
+        """Write without waiting: True if the caller keeps up, else `room` is to be waited for. None: use `write`."""
+
+    @abstractmethod
+    async def room(self) -> None:
+        """Wait until the caller keeps up."""
+
+    @abstractmethod
     async def finish(self, *, close: bool = False) -> None:
         """The answer's end; `close` ends the connection as well."""
 

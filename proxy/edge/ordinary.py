@@ -88,6 +88,12 @@ class Ordinary(Caller):
         self._count(len(data))
         await self.response.write(data)
 
+    def push(self, data: bytes) -> bool | None:
+        return None
+
+    async def room(self) -> None:
+        """Whoever has written has waited for it."""
+
     async def finish(self, *, close: bool = False) -> None:
         if close:
             self.response.force_close()

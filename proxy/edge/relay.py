@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from proxy.edge.caller import Caller
-from proxy.terms import Abandoned, Accepted, Cause, Diagnosis, Interrupted, Sign, Stream, StreamEvent
+from proxy.terms import Abandoned, Accepted, Cause, Diagnosis, Interrupted, Reply, Sign, Stream, StreamEvent
 
 _LAST_BYTE_WAIT = 0.25
 """Seconds for the upstream to end its answer after the terminal event, so that its connection can be used again."""
@@ -76,8 +76,17 @@ class Pulse:
         """Write, on the caller's account."""
         self.writing, self._since = True, self._loop.time()
         await caller.write(data)
+        self._kept_up()
+
+    def _kept_up(self) -> None:
         self.writing, began, self._since = False, self._since, self._loop.time()
         self.waited_for_caller += self._since - began
+
+    async def room(self, caller: Caller) -> None:
+        """Wait until it keeps up, on its account."""
+        self.writing, self._since = True, self._loop.time()
+        await caller.room()
+        self._kept_up()
 
     def _check(self) -> None:
         now = self._loop.time()
@@ -133,27 +142,73 @@ async def relay_stream(
 _TRUNCATED = Diagnosis(Cause.STREAM_BROKEN, "truncated")
 
 
-async def _forward(accepted: Accepted, stream: Stream, caller: Caller, pulse: Pulse) -> tuple[Diagnosis | None, bool]:
-    """Why the answer is not whole (None if it is), and whether the caller has been told so by the upstream itself."""
-    reader = stream.reader
-    events: Sequence[StreamEvent] = stream.events
-    ended = accepted.complete
-    while True:
-        place = next((i for i, event in enumerate(events) if event.sign not in _GOING_ON), len(events))
-        end = events[place] if place < len(events) else None
-        proper = end is not None and (end.sign is Sign.FAILED or (end.sign is Sign.DONE and reader.whole))
-        if kept := events[: place + proper]:
-            await pulse.write(caller, b"".join([event.raw for event in kept]))
-        if end is not None:
-            return _meaning(end, stream), proper
-        if ended:
-            return (None if reader.whole else _TRUNCATED), False
-        chunk = await accepted.reply.chunk()
+_End = tuple[Diagnosis | None, bool]
+"""Why an answer is not whole (None if it is), and whether the caller has been told so by the upstream itself."""
+
+
+async def _forward(accepted: Accepted, stream: Stream, caller: Caller, pulse: Pulse) -> _End:
+    data, end = _told(stream, stream.events, ended=accepted.complete)
+    if data:
+        await pulse.write(caller, data)
+    if end is None and caller.push(b"") is not None:
+        return await _pushed(accepted.reply, stream, caller, pulse)
+    while end is None:
+        data, end = _read(stream, await accepted.reply.chunk())
         pulse.heard()
-        if isinstance(chunk, Diagnosis):
-            return chunk, False
-        events = reader.feed(chunk) if chunk else reader.finish()
-        ended = not chunk
+        if data:
+            await pulse.write(caller, data)
+    return end
+
+
+async def _pushed(reply: Reply, stream: Stream, caller: Caller, pulse: Pulse) -> _End:
+    """The same for a caller who can be written to without waiting: an event goes on as it comes, and wakes nobody."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[_End | None]
+
+    def news() -> None:
+        try:
+            while not done.done() and (chunk := reply.ready()) is not None:
+                data, end = _read(stream, chunk)
+                pulse.heard()
+                keeps_up = not data or caller.push(data)
+                if end is not None or not keeps_up:
+                    done.set_result(end)
+        except Exception as error:  # noqa: BLE001  # it is whoever waits that has to know
+            done.set_exception(error)
+
+    try:
+        while True:
+            done = loop.create_future()
+            reply.follow(news)
+            news()
+            end = await done
+            reply.follow(None)
+            await pulse.room(caller)
+            if end is not None:
+                return end
+    finally:
+        reply.follow(None)
+
+
+def _read(stream: Stream, chunk: bytes | Diagnosis) -> tuple[bytes, _End | None]:
+    if isinstance(chunk, Diagnosis):
+        return b"", (chunk, False)
+    reader = stream.reader
+    return _told(stream, reader.feed(chunk) if chunk else reader.finish(), ended=not chunk)
+
+
+def _told(stream: Stream, events: Sequence[StreamEvent], *, ended: bool) -> tuple[bytes, _End | None]:
+    """What of these events is for the caller, and the end, if they are it; `ended`: nothing comes after them."""
+    if not ended and len(events) == 1 and events[0].sign in _GOING_ON:
+        return events[0].raw, None
+    reader = stream.reader
+    place = next((i for i, event in enumerate(events) if event.sign not in _GOING_ON), len(events))
+    end = events[place] if place < len(events) else None
+    proper = end is not None and (end.sign is Sign.FAILED or (end.sign is Sign.DONE and reader.whole))
+    data = b"".join([event.raw for event in events[: place + proper]])
+    if end is not None:
+        return data, (_meaning(end, stream), proper)
+    return data, ((None if reader.whole else _TRUNCATED), False) if ended else None
 
 
 _GOING_ON = (Sign.CONTENT, Sign.LIFE)

@@ -252,7 +252,9 @@ class ChoicesReader(_Reader):
         return (Sign.CONTENT if content else Sign.LIFE), None
 
     def _choice(self, choice: Mapping[str, Any]) -> bool:
-        index = choice.get("index", 0)
+        index = choice.get("index")
+        if not isinstance(index, int):
+            index = 0
         if choice.get("finish_reason"):
             self._finished.add(index)
             self._open.discard(index)
@@ -272,7 +274,7 @@ _LIFECYCLE = frozenset({"response.created", "response.queued", "response.in_prog
 _OPENING = frozenset(
     {"response.output_item.added", "response.content_part.added", "response.reasoning_summary_part.added"}
 )
-_SILENT_ITEMS = frozenset({"message", "reasoning", None})
+_SILENT_ITEMS = frozenset({"message", "reasoning"})
 _TERMINAL = frozenset({"response.completed", "response.incomplete"})
 
 
@@ -287,12 +289,18 @@ class ResponsesReader(_Reader):
     def whole(self) -> bool:
         return self._ended
 
+    @staticmethod
+    def kind(name: str, document: Mapping[str, Any]) -> str:
+        """What an event says that it is, within or before its data."""
+        kind = document.get("type")
+        return kind if kind and isinstance(kind, str) else name
+
     def _end(self) -> Sign:
         # Not of this protocol, but some servers close with chat's marker: it ends the stream without making it whole.
         return Sign.DONE
 
     def _read(self, name: str, document: dict[str, Any]) -> tuple[Sign, Mapping[str, Any] | None]:
-        kind = document.get("type") or name
+        kind = self.kind(name, document)
         response = document.get("response")
         if isinstance(response, dict):
             self._note(response)
@@ -308,7 +316,8 @@ class ResponsesReader(_Reader):
             return Sign.ERROR, _error_in(document)
         if kind in _OPENING:
             item = document.get("item")
-            silent = not isinstance(item, dict) or item.get("type") in _SILENT_ITEMS
+            what = item.get("type") if isinstance(item, dict) else None
+            silent = not isinstance(what, str) or what in _SILENT_ITEMS
             return (Sign.LIFE if silent else Sign.CONTENT), None
         if kind.endswith(".delta") and not document.get("delta"):
             return Sign.LIFE, None

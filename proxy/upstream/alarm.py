@@ -1,61 +1,131 @@
-"""A limit of time that moves often, as one does that counts from the latest byte.
+"""Limits of time that move often, as one does that counts from the latest byte: many alarms, and one timer for all.
 
-1. It ends what it is around by a TimeoutError, never early, at most a few milliseconds late; a cancellation from
+1. An alarm ends what it is around by a TimeoutError, never early, at most a few milliseconds late; a cancellation from
    elsewhere stays one.
-2. To move it costs no timer, unless it comes near: the one that is set rings early, and is set again.
+2. To set, move or stop one costs no timer. It rings early instead, and is looked at again: a far one after FAR seconds.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
+from heapq import heappop, heappush
 from types import TracebackType
-from typing import Self
 
-_AHEAD = 5.0
-"""Seconds: no timer is set for later, so that it need not be set anew when a far limit comes nearer."""
+FAR = 4.0
+"""Seconds: an alarm rings no later than this, so that it need not be set anew when a far limit comes nearer."""
+_NEAR = 1.0
+_FAR_STEPS, _NEAR_STEPS = 4, 250
+"""Rings that a second has, for alarms further away than _NEAR seconds and for others."""
+
+
+class Bell:
+    """Rings the alarms of one event loop."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` is the one that alarms are set by."""
+        self._clock = clock
+        self._due: dict[float, set[Alarm]] = {}
+        self._order: list[float] = []
+        """The times that stand in `_due`; the earliest is the first."""
+        self._handle: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The one that it is used in. Kept: in some versions of Python it is a system call to ask for it."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop
+
+    def alarm(self) -> Alarm:
+        """One that is not set."""
+        return Alarm(self)
+
+    def put(self, alarm: Alarm, at: float) -> float:
+        """Have it ring at `at`, or some time before it if that is far; when."""
+        now = self._clock()
+        if at > now + _NEAR:
+            rings = math.floor(min(at, now + FAR) * _FAR_STEPS) / _FAR_STEPS
+        else:
+            # The loop counts in milliseconds, so its timers may be early by one.
+            rings = (math.floor(max(at, now) * _NEAR_STEPS) + 1) / _NEAR_STEPS
+        waiting = self._due.get(rings)
+        if waiting is not None:
+            waiting.add(alarm)
+            return rings
+        self._due[rings] = {alarm}
+        heappush(self._order, rings)
+        if self._order[0] == rings:
+            self._wind(now)
+        return rings
+
+    def take(self, alarm: Alarm, rings: float) -> None:
+        """It does not ring then any more."""
+        waiting = self._due.get(rings)
+        if waiting is not None:
+            waiting.discard(alarm)
+
+    def _wind(self, now: float) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        self._handle = self.loop.call_later(max(0.001, self._order[0] - now), self._ring)
+
+    def _ring(self) -> None:
+        self._handle = None
+        now = self._clock()
+        while self._order and self._order[0] <= now:
+            for alarm in self._due.pop(heappop(self._order)):
+                alarm.ring(now)
+        if self._order and self._handle is None:
+            self._wind(now)
+
+    def close(self) -> None:
+        """No more rings. Whoever still has an alarm is not ended by it."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
 
 
 class Alarm:
-    """An `asyncio.timeout` that is moved cheaply. It must be moved once before anything waits."""
+    """A limit around a block of one task. It must be moved once before anything waits."""
 
-    __slots__ = ("_at", "_clock", "_handle", "_loop", "_rings", "_timeout")
+    __slots__ = ("_at", "_bell", "_cancelling", "_over", "_rings", "_task")
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` is the one that `move` speaks of."""
-        self._clock, self._loop = clock, asyncio.get_running_loop()
-        self._timeout = asyncio.timeout(None)
-        self._at = self._rings = float("inf")
-        self._handle: asyncio.TimerHandle | None = None
+    def __init__(self, bell: Bell) -> None:
+        self._bell = bell
+        self._at = self._rings = math.inf
+        self._task: asyncio.Task[object] | None = None
+        self._cancelling = 0
+        self._over = False
 
-    async def __aenter__(self) -> Self:
-        await self._timeout.__aenter__()
-        return self
+    def __enter__(self) -> None:
+        task = self._task = asyncio.current_task(self._bell.loop)
+        assert task is not None  # noqa: S101  # only a task can be ended
+        self._cancelling = task.cancelling()
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
-        await self._timeout.__aexit__(kind, error, trace)
+        task, self._task = self._task, None
+        self._bell.take(self, self._rings)
+        # As asyncio.timeout does it: somebody else may have cancelled the task as well, and then that holds.
+        if self._over and task is not None and task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+            raise TimeoutError from error
 
     def move(self, at: float) -> None:
         """Let it go off at `at`, which may have passed."""
         self._at = at
         if at < self._rings:
-            if self._handle is not None:
-                self._handle.cancel()
-            self._set(self._clock())
+            self._bell.take(self, self._rings)
+            self._rings = self._bell.put(self, at)
 
-    def _set(self, now: float) -> None:
-        self._rings = min(self._at, now + _AHEAD)
-        # The loop counts in milliseconds, so its timers may be early by one.
-        self._handle = self._loop.call_later(max(0.001, self._rings - now), self._ring)
-
-    def _ring(self) -> None:
-        now = self._clock()
+    def ring(self, now: float) -> None:
+        """The bell's: it is `now`."""
         if now < self._at:
-            self._set(now)
-        else:
-            self._timeout.reschedule(self._loop.time())
+            self._rings = self._bell.put(self, self._at)
+        elif self._task is not None and not self._over:
+            self._over = True
+            self._task.cancel()

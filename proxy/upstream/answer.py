@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections.abc import Callable
 from typing import Protocol
 
 from proxy.terms import Cause, Diagnosis, Headers, Reply
@@ -31,7 +32,19 @@ class Feeder(Protocol):
 class Answer:
     """An upstream's open answer (a terms.Reply), filled by its connection."""
 
-    __slots__ = ("_connection", "_end", "_ended", "_news", "_pieces", "_undo", "headers", "held", "opened", "status")
+    __slots__ = (
+        "_connection",
+        "_end",
+        "_ended",
+        "_follower",
+        "_news",
+        "_pieces",
+        "_undo",
+        "headers",
+        "held",
+        "opened",
+        "status",
+    )
 
     def __init__(self, connection: Feeder, loop: asyncio.AbstractEventLoop) -> None:
         self.status = 0
@@ -47,6 +60,7 @@ class Answer:
         self._ended = False
         self._end: Diagnosis | None = None
         self._news: asyncio.Future[None] | None = None
+        self._follower: Callable[[], None] | None = None
 
     def open(self, status: int, headers: Headers) -> None:
         """The head is there. Raises ValueError for a coding that cannot be undone."""
@@ -69,23 +83,32 @@ class Answer:
 
     def tell(self) -> None:
         """Wake who waits for bytes."""
-        if self._news is not None and not self._news.done():
+        if self._follower is not None:
+            self._follower()
+        elif self._news is not None and not self._news.done():
             self._news.set_result(None)
 
+    def ready(self) -> bytes | Diagnosis | None:
+        if self._pieces or self._undo is not None:
+            data = self._take() if self._undo is None else self._undone(self._undo)
+            if data:
+                return data
+        if self._ended:
+            return b"" if self._end is None else self._end
+        return None
+
+    def follow(self, news: Callable[[], None] | None) -> None:
+        self._follower = news
+
     async def chunk(self) -> bytes | Diagnosis:
-        while True:
-            if self._pieces or self._undo is not None:
-                data = self._take() if self._undo is None else self._undone(self._undo)
-                if data:
-                    return data
-            if self._ended:
-                return b"" if self._end is None else self._end
+        while (data := self.ready()) is None:
             # Per event: asking for the running loop costs a system call in some versions of Python.
             self._news = self.opened.get_loop().create_future()
             try:
                 await self._news
             finally:
                 self._news = None
+        return data
 
     def _take(self) -> bytes:
         data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
@@ -108,6 +131,31 @@ class Answer:
 
     def close(self) -> None:
         self._connection.give_up(self)
+
+
+class Retyped:
+    """An answer of which something else is made than it says: with another content type."""
+
+    def __init__(self, reply: Reply, content_type: str) -> None:
+        self._reply, self.status = reply, reply.status
+        self.headers = retyped(reply.headers, content_type)
+
+    async def chunk(self) -> bytes | Diagnosis:
+        return await self._reply.chunk()
+
+    def ready(self) -> bytes | Diagnosis | None:
+        return self._reply.ready()
+
+    def follow(self, news: Callable[[], None] | None) -> None:
+        self._reply.follow(news)
+
+    def close(self) -> None:
+        self._reply.close()
+
+
+def retyped(headers: Headers, content_type: str) -> Headers:
+    """With this content type, and no other."""
+    return (*(pair for pair in headers if pair[0].lower() != "content-type"), ("Content-Type", content_type))
 
 
 async def read(answer: Reply, most: int) -> bytes | Diagnosis:

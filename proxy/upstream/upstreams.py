@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 
 from proxy.providers.dialect import Call
+from proxy.providers.hops import Names
 from proxy.terms import Accepted, Binding, Limits, Outcome, Progress, Question, Rejected
+from proxy.upstream.alarm import Bell
 from proxy.upstream.attempt import Attempt
 from proxy.upstream.client import Connections, Door, RetryBudget
 from proxy.upstream.source import Source
@@ -20,6 +22,7 @@ class Upstreams:
     ) -> None:
         """A source that goes where it went in `former` keeps its connections."""
         self._unix = unix
+        self._bell = Bell()
         self._budget: RetryBudget = RetryBudget() if former is None else former._budget
         known: Mapping[str, tuple[Source, Door]] = {} if former is None else former._sources
         self.remaining: dict[tuple[str, str, str], float] = {} if former is None else former.remaining
@@ -40,7 +43,7 @@ class Upstreams:
         Accepted reply and must close it.
         """
         source, door = self._sources[binding.source]
-        attempt = Attempt(question, binding, limits, progress, call, source, self._unix)
+        attempt = Attempt(question, binding, limits, progress, call, source, self._unix, self._bell)
         outcome = await attempt.run(door)
         for kind, left in _remaining(outcome):
             self.remaining[binding.source, binding.model, kind] = left
@@ -58,6 +61,7 @@ class Upstreams:
         """Drop every connection that no later configuration has taken over."""
         for _, door in self._sources.values():
             await door.close()
+        self._bell.close()
 
 
 _REMAINING = {
@@ -66,7 +70,7 @@ _REMAINING = {
     "anthropic-ratelimit-requests-remaining": "requests",
     "anthropic-ratelimit-tokens-remaining": "tokens",
 }
-_SHORTEST = min(map(len, _REMAINING))
+_KINDS = Names(_REMAINING.get)
 
 
 def _remaining(outcome: Outcome) -> Iterator[tuple[str, float]]:
@@ -78,5 +82,5 @@ def _remaining(outcome: Outcome) -> Iterator[tuple[str, float]]:
         case _:
             return
     for name, value in headers:
-        if len(name) >= _SHORTEST and (kind := _REMAINING.get(name.lower())) and value.isascii() and value.isdigit():
+        if (kind := _KINDS[name]) and value.isascii() and value.isdigit():
             yield kind, float(value[:15])

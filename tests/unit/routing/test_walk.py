@@ -44,6 +44,12 @@ class Open:
     async def chunk(self) -> bytes | Diagnosis:
         return b""
 
+    def ready(self) -> bytes | Diagnosis | None:
+        return b""
+
+    def follow(self, news: Callable[[], None] | None) -> None:
+        pass
+
     def close(self) -> None:
         pass
 

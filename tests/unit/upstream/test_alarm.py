@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import Any
 
 import pytest
 
-from proxy.upstream.alarm import Alarm
+from proxy.upstream.alarm import Bell
 
 
 async def _wait(*moves: float, later: float | None = None) -> None:
     """Wait under an alarm that was moved to so many seconds from now, one after the other; `later` while it waits."""
     began = time.monotonic()
-    async with Alarm() as alarm:
+    alarm = Bell().alarm()
+    with alarm:
         for seconds in moves:
             alarm.move(began + seconds)
         if later is not None:
@@ -50,7 +52,8 @@ async def test_moved_while_it_waits() -> None:
 
 
 async def test_what_ends_in_time_is_left_alone() -> None:
-    async with Alarm() as alarm:
+    alarm = Bell().alarm()
+    with alarm:
         alarm.move(time.monotonic() + 0.01)
     await asyncio.sleep(0.03)  # it would have gone off by now
 
@@ -63,8 +66,56 @@ async def test_a_cancellation_from_elsewhere_stays_one() -> None:
         await task
 
 
-async def test_moving_sets_no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor does a limit that comes nearer, as long as it is not near."""
+async def test_one_bell_rings_for_many() -> None:
+    """Each at its own time, whatever the others do, in whatever order they were set."""
+    bell, rang = Bell(), list[int]()
+
+    async def wait(number: int) -> None:
+        alarm = bell.alarm()
+        began = time.monotonic()
+        due = began + (number * 7 % 10) / 100
+        with contextlib.suppress(TimeoutError), alarm:
+            alarm.move(due)
+            if number % 3 == 0:
+                return
+            await asyncio.Event().wait()
+        assert time.monotonic() >= due
+        rang.append(number * 7 % 10)
+
+    await asyncio.gather(*(wait(number) for number in range(10)))
+    assert rang == sorted(rang)
+    assert len(rang) == 6
+
+
+async def test_an_alarm_that_rings_early_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A far one, which has no time of its own: it goes off when it is due, and not before."""
+    monkeypatch.setattr("proxy.upstream.alarm.FAR", 0.3)
+    monkeypatch.setattr("proxy.upstream.alarm._NEAR", 0.1)
+    assert 0.7 <= await _lasted(0.7) < 5
+    assert 0.6 <= await _lasted(30, 0.9, later=0.6) < 5
+
+
+async def test_two_ends_at_once_are_a_cancellation() -> None:
+    """Who is cancelled while it times out has to hear of the former."""
+    bell = Bell()
+
+    async def wait() -> None:
+        alarm = bell.alarm()
+        with alarm:
+            alarm.move(time.monotonic() - 1)
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    while not task.cancelling():  # noqa: ASYNC110  # it is the bell that cancels
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_alarms_set_no_timers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are and however they move, as long as they are not near."""
     loop = asyncio.get_running_loop()
     set_: list[Any] = []
     really = loop.call_later
@@ -74,7 +125,11 @@ async def test_moving_sets_no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
         return really(*arguments)
 
     monkeypatch.setattr(loop, "call_later", counting)
-    async with Alarm() as alarm:
-        for seconds in (600, 60, *range(30, 130)):
-            alarm.move(time.monotonic() + seconds)
+    bell = Bell(lambda: 1000.0)
+    for _ in range(50):
+        alarm = bell.alarm()
+        with alarm:
+            for seconds in (600, 60, *range(30, 130)):
+                alarm.move(1000.0 + seconds)
     assert len(set_) == 1
+    bell.close()
