@@ -43,8 +43,10 @@ def render(question: Question, binding: Binding) -> bytes:
     if model is None or model == question.model:
         return body
     value = orjson.dumps(model)
-    # One `"model"` in the whole body, and no escape that could spell the key another way: that one is the key.
-    if "model" in question.document and body.count(b'"model"') == 1 and b"\\u" not in body:
+    # One `"model"` in the whole body, and no escape that could spell the key another way: that one is the key. To look
+    # for one byte first is quicker by far.
+    spelt = b"\\" not in body or b"\\u" not in body
+    if "model" in question.document and spelt and body.count(b'"model"') == 1:
         match = _MODEL_VALUE.search(body)
         if match is not None:
             return body[: match.start(1)] + value + body[match.end(1) :]
