@@ -13,7 +13,7 @@ import httptools
 from aiohttp.helpers import rfc822_formatted_time
 from multidict import CIMultiDict
 
-from proxy.providers.hops import Names
+from proxy.providers.hops import MOST
 from proxy.terms import ENDPOINTS, Headers
 
 FIELDS = 100
@@ -23,18 +23,21 @@ _PLAIN_QUERY = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-
 _SPECIAL = {"content-length": "length", "connection": "connection"} | dict.fromkeys(
     ("transfer-encoding", "content-encoding", "expect", "upgrade"), "foreign"
 )
-_ROLES = Names(lambda low: _SPECIAL.get(low, ""))
+_NAMES: dict[bytes, tuple[str, str]] = {}
+"""Names as they were written: as text, and what they are to the lane; empty for nothing."""
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 
 class Head:
     """A request's, as the parser tells of it."""
 
-    __slots__ = ("fields", "headers", "length", "path", "query", "url")
+    __slots__ = ("fields", "headers", "length", "path", "query", "special", "url")
 
     def __init__(self) -> None:
         self.url = b""
-        self.fields: list[tuple[bytes, bytes]] = []
+        self.fields: list[tuple[str, str]] = []
+        self.special: list[tuple[str, str]] = []
+        """What is said by fields that are something to the lane."""
         self.path = self.query = ""
         self.headers: CIMultiDict[str] = CIMultiDict()
         self.length = 0
@@ -42,8 +45,20 @@ class Head:
     def on_url(self, url: bytes) -> None:
         self.url += url
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.fields.append((name, value))
+    def on_header(self, name: bytes, raw: bytes) -> None:
+        text, role = _NAMES.get(name) or _learn(name)
+        value = raw.decode("utf-8", "surrogateescape").rstrip(" \t")
+        self.fields.append((text, value))
+        if role:
+            self.special.append((role, value))
+
+
+def _learn(name: bytes) -> tuple[str, str]:
+    text = name.decode("ascii", "replace")
+    known = text, _SPECIAL.get(text.lower(), "")
+    if len(_NAMES) < MOST:
+        _NAMES[name] = known
+    return known
 
 
 def read(data: bytes) -> Head | None:
@@ -60,23 +75,16 @@ def read(data: bytes) -> Head | None:
         return None
     if parser.get_http_version() != "1.1":
         return None
-    length, fields = None, []
-    for name, raw in head.fields:
-        text, value = name.decode("ascii", "replace"), raw.rstrip(b" \t").decode("utf-8", "surrogateescape")
-        fields.append((text, value))
-        match _ROLES[text]:
-            case "":
-                pass
-            case "length":
-                # More than one of them, or a sign, is for the server to refuse.
-                length = int(value) if length is None and value.isascii() and value.isdigit() else -1
-            case "connection" if value.lower() == "keep-alive":
-                pass
-            case _:
-                return None
-    if length is None or length < 0:
+    length = None
+    for role, value in head.special:
+        if role == "length" and length is None and value.isascii() and value.isdigit() and len(value) < 10:
+            length = int(value)
+        elif role != "connection" or value.lower() != "keep-alive":
+            # More than one length, or a sign before it, is for the server to refuse.
+            return None
+    if length is None:
         return None
-    head.path, head.query, head.length, head.headers = known, query.decode(), length, CIMultiDict(fields)
+    head.path, head.query, head.length, head.headers = known, query.decode(), length, CIMultiDict(head.fields)
     return head
 
 

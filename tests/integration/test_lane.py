@@ -177,6 +177,8 @@ _OTHERS = {
     "no length": post(b"abc", b"X: y"),
     "two lengths": post(b"abc", b"Content-Length: 3", b"Content-Length: 4"),
     "a length with a sign": post(b"abc", b"Content-Length: +3"),
+    "a length beyond all bounds": post(b"abc", b"Content-Length: " + b"9" * 5000),
+    "a length of many zeros": post(b"abc", b"Content-Length: " + b"0" * 5000 + b"3"),
     "chunks": post(b"3\r\nabc\r\n0\r\n\r\n", b"Transfer-Encoding: chunked"),
     "chunks and a length": post(b"3\r\nabc\r\n0\r\n\r\n", b"Transfer-Encoding: chunked", b"Content-Length: 13"),
     "a coding": post(b"abc", b"Content-Length: 3", b"Content-Encoding: gzip"),
