@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from proxy.admin.configuration import NotChanged
 from proxy.breaker.store import StoreError
@@ -23,7 +23,10 @@ from proxy.config.fault import Fault
 from proxy.config.ledger import Author, Ledger
 from proxy.config.schema import Config
 from proxy.config.state_dir import KeepError, StateDir
-from proxy.record.shared_ledger import SharedLedger
+
+if TYPE_CHECKING:
+    # Who shares nothing need not load the store's client, which takes a moment.
+    from proxy.record.shared_ledger import SharedLedger
 
 _POLL = 1.0
 """Seconds between looks at the shared book; a change is in force everywhere within two of these."""

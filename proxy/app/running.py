@@ -12,7 +12,6 @@ from proxy.app.configured import Load
 from proxy.app.replica import Replica
 from proxy.config import load, schema
 from proxy.config.watch import Mark, changed
-from proxy.demo import tour
 from proxy.record.log import Log
 
 
@@ -78,6 +77,9 @@ async def _reload(replica: Replica, look: asyncio.Event, file: tuple[Path, Mark]
 
 async def demo(log: Log, *, once: bool) -> bool:
     """Give the guided tour; True when everything went as it says. Unless `once`, stay up until interrupted."""
+    # A replica that serves need not load the simulated upstreams.
+    from proxy.demo import tour
+
     replicas: list[Replica] = []
 
     async def start(text: str) -> tuple[str, str]:

@@ -103,6 +103,13 @@ def test_every_module_imports_alone() -> None:
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
 
 
+def test_who_serves_loads_no_more_than_it_needs() -> None:
+    """Neither the store's client nor the simulated upstreams, each of which takes a moment of every start."""
+    code = "import sys, proxy.cli, proxy.app\nprint(*sorted({'redis', 'proxy.demo'} & set(sys.modules)))"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=_ROOT, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == ""
+
+
 def test_no_file_is_too_long() -> None:
     """A file that outgrows its room is split: none in proxy/ has over 400 lines."""
     lengths = {str(path.relative_to(_ROOT)): len(path.read_text().splitlines()) for path in _SOURCES}
