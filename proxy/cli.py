@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import secrets
 import sys
@@ -160,6 +161,7 @@ def _serve(options: argparse.Namespace) -> int:
     overridden = _loaded(options)
     if isinstance(overridden, tuple):
         return _complain(*overridden)
+    gc.disable()  # until the replica has started: what is made until then stays
     # The server's packages take most of a second to import, and every other command can do without them.
     import uvloop
 

@@ -279,6 +279,7 @@ class Replica:
         gc.freeze()
         # Nor need it look often: what a request makes is gone with it, without a cycle that waits to be found.
         gc.set_threshold(10_000, 20, 20)
+        gc.enable()
         self._log.event("ready", listen=self.data_address, admin=self.admin_address, revision=self.configured.revision)
         self.started.set()
 
