@@ -7,8 +7,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import gc
 import os
 import secrets
 import sys
@@ -21,7 +19,9 @@ from urllib.parse import quote, urlencode
 import orjson
 
 import proxy
-from proxy.config import cligate_file, load, migrated_file, migrations, schema, starter, watch
+from proxy import serving
+from proxy.config import cligate_file, load, migrated_file, migrations, starter
+from proxy.workers import shares
 
 _FILE = Path("homeport.yaml")
 
@@ -51,9 +51,12 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("-c", "--config", type=Path, metavar="FILE", help="the configuration to serve")
     serve.add_argument("--listen", metavar="HOST:PORT", help="overrides `listen`")
     serve.add_argument("--admin", metavar="HOST:PORT", help="overrides `admin.listen`")
+    serve.add_argument("--as-worker", type=int, help=argparse.SUPPRESS)
+    many = "processes that serve behind one address and share the `store`; auto: one for each CPU"
+    for each in (serve, _on_files(command)):
+        each.add_argument("--workers", type=shares.count, default=1, metavar="N", help=many)
     demo = command("demo", _demo, "Show what Homeport does, with simulated upstreams: no key, no config.")
     demo.add_argument("--once", action="store_true", help="end after the tour instead of staying up")
-    _on_files(command)
     status = _operators(command("status", _status, "Say how a running replica, its store and its breakers are."))
     status.add_argument("--json", action="store_true", help="the document itself, for machines")
     explain = _operators(command("explain", _explain, "Say why a request was answered so, or what one would meet now."))
@@ -113,8 +116,8 @@ _SOUGHT = {
 }
 
 
-def _on_files(command: Callable[[str, object, str], argparse.ArgumentParser]) -> None:
-    """The commands that need nothing but files."""
+def _on_files(command: Callable[[str, object, str], argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    """The commands that need nothing but files; the one that checks them."""
     init = command("init", _init, "Write a commented configuration to start from.")
     init.add_argument("file", type=Path, nargs="?", default=_FILE)
     check = command("check", _check, "Check a configuration: every fault with its line and its remedy.")
@@ -128,6 +131,7 @@ def _on_files(command: Callable[[str, object, str], argparse.ArgumentParser]) ->
     bring.add_argument("file", type=Path, metavar="settings.json")
     bring.add_argument("--keys", type=Path, metavar="FILE", help="whose key is whose; default api-keys.json beside it")
     bring.add_argument("-o", "--output", type=Path, metavar="FILE", help="a new file to write; default stdout")
+    return check
 
 
 _ACTS = {
@@ -157,59 +161,13 @@ def _complain(*lines: object) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     file = options.config or (_FILE if _FILE.exists() else None)
-    watched = None if file is None else (file, watch.mark(file))
-    overridden = _loaded(options)
-    if isinstance(overridden, tuple):
-        return _complain(*overridden)
-    gc.disable()  # until the replica has started: what is made until then stays
-    # The server's packages take most of a second to import, and every other command can do without them.
-    import uvloop
-
-    from proxy import app
-    from proxy.record.log import to_stderr
-
-    log = to_stderr(time.time)
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(app.serve(overridden, log, _say, lambda: _loaded(options), watched))
-    except app.CannotStart as error:
-        log.close()
-        sys.stderr.write(f"homeport: {error}\n")
-        return 1
-    finally:
-        log.close()
-    return 0
-
-
-def _loaded(options: argparse.Namespace) -> schema.Config | tuple[load.Fault, ...]:
-    """The configuration as this command line has it served, read anew."""
-    loaded = _load(options.config, os.environ)
-    return loaded if isinstance(loaded, tuple) else load.override(loaded, listen=options.listen, admin=options.admin)
-
-
-def _load(file: Path | None, env: Mapping[str, str]) -> schema.Config | tuple[load.Fault, ...]:
-    if file is None and not _FILE.exists():
-        return load.from_environment(env)
-    return load.read(file or _FILE, env)
+    told = serving.Told(file, options.listen, options.admin, options.workers, options.as_worker)
+    ended = serving.serve(told, _say)
+    return ended if isinstance(ended, int) else _complain(*ended)
 
 
 def _demo(options: argparse.Namespace) -> int:
-    import uvloop
-
-    from proxy import app
-    from proxy.record.log import to_stderr
-
-    log = to_stderr(time.time)
-    # The tour tells its own story; the log begins with what the visitor sends.
-    log.mute()
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return 0 if runner.run(app.demo(log, once=options.once)) else 1
-    except app.CannotStart as error:
-        sys.stderr.write(f"homeport: {error}\n")
-        return 1
-    finally:
-        log.close()
+    return serving.demo(once=options.once)
 
 
 def _init(options: argparse.Namespace) -> int:
@@ -257,6 +215,8 @@ def _check(options: argparse.Namespace) -> int:
     loaded = load.read(options.file, os.environ)
     if isinstance(loaded, tuple):
         return _complain(*loaded)
+    if faults := shares.faults(loaded, options.workers):
+        return _complain(*faults)
     _say(f"{options.file}: good: {len(loaded.assistants)} assistants, {len(loaded.sources)} sources")
     for notice in load.notices(loaded):
         _say(f"note: {notice}")

@@ -51,6 +51,7 @@ def _settings(source: schema.Source, oauth: OAuth) -> Settings:
         kind=oauth.grant,
         scope=oauth.scope,
         audience=oauth.audience,
+        resource=oauth.resource,
         json=oauth.encoding == "json",
     )
     return Settings(
@@ -68,7 +69,9 @@ def _source(source: schema.Source, account: Account | None) -> Source:
     credential = ((kind.credential, f"Bearer {key}" if kind.bearer else key),) if key else ()
     fixed = tuple((name, value.get_secret_value()) for name, value in source.headers.items())
     said = {name.lower() for name, _ in fixed}
-    usual = tuple(pair for pair in dialect.headers if pair[0].lower() not in said)
+    theirs = source.oauth.file_account if source.oauth else ""
+    beside = dialect.beside(key, theirs) if key or theirs else ()
+    usual = tuple(pair for pair in (*dialect.headers, *beside) if pair[0].lower() not in said)
     return Source(
         base_url=source.base_url,
         headers=(*usual, *credential, *fixed),

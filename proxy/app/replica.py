@@ -17,13 +17,12 @@ import random
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import orjson
-from aiohttp import web
 
 import proxy
 from proxy.admin.access.auth import Gate
@@ -40,6 +39,7 @@ from proxy.admin.table import Calls, table
 from proxy.admin.trial.binding_test import BindingTest
 from proxy.app import building
 from proxy.app.configured import Configured, Load
+from proxy.app.listening import HTTP, CannotStart, Listener
 from proxy.app.server import Server
 from proxy.breaker.keeper import Keeper
 from proxy.breaker.link import Link
@@ -66,32 +66,31 @@ from proxy.upstream.listing import Listings
 from proxy.upstream.oauth.account import Account, World
 from proxy.upstream.oauth.accounts import Accounts
 from proxy.upstream.upstreams import Upstreams
+from proxy.workers.seat import Seat
 
-_HTTP: dict[str, Any] = {"access_log": None, "max_line_size": 64 * 1024, "max_field_size": 64 * 1024}
-"""Both listeners' settings: bytes of one header, and no log but our own."""
 _RETIRE = 0.5
 """Seconds between looks whether a request still goes by a former configuration."""
-
-
-class CannotStart(Exception):
-    """What the configuration asks for is not to be had here: an address, a store, a folder."""
 
 
 class Replica:
     """One running process of Homeport. Its link, its configuration and its accounts tell it of themselves."""
 
-    def __init__(self, config: schema.Config, log: Log, load: Load | None) -> None:
-        """`load` reads the configuration again; None where there is nothing to read."""
-        self._log, self._name = log, secrets.token_hex(5)
+    def __init__(self, config: schema.Config, log: Log, load: Load | None, seat: Seat | None = None) -> None:
+        """`load` reads the configuration again; None where there is nothing to read. `seat` is a worker's."""
+        # A name outlives a worker that is replaced, and no request of the next one may have an id of the last one's.
+        self._log, run = log, secrets.token_hex(5)
+        self._name, self._seat = run if seat is None else seat.name, seat
         self._began, self._to_unix = time.time(), _unix_of_monotonic(time.time() - time.monotonic())
-        self._runners: list[web.BaseRunner] = []
+        self._listeners: list[Listener] = []
         self._beside: set[asyncio.Task[None]] = set()
         """Tasks for as long as it runs."""
         self.started = asyncio.Event()
         self.data_address = self.admin_address = ""
-        self._token = config.admin.token.get_secret_value() if config.admin.token else secrets.token_urlsafe(24)
-        self.made_up_token = None if config.admin.token else self._token
-        """The operators' token, where the configuration has none."""
+        made_up = secrets.token_urlsafe(24) if seat is None else seat.token
+        self._token = config.admin.token.get_secret_value() if config.admin.token else made_up
+        told = config.admin.token is not None or (seat is not None and not seat.announce)
+        self.made_up_token = None if told else made_up
+        """The operators' token, where the configuration has none and nobody was told."""
         self._records = config.decisions.keep > 0
         self._link, self._journal, book, self._tokens = self._shared(config)
         self._accounts = Accounts(
@@ -108,7 +107,7 @@ class Replica:
         asking: Counter[str] = Counter()
         serving = self._serving(config, bindings)
         self._ended = Ended(self._tell, log.failed)
-        self.edge = Edge(serving, Sinks(self._ended.add, log.failed), asking, _numbered(self._name), time.time)
+        self.edge = Edge(serving, Sinks(self._ended.add, log.failed), asking, _numbered(run), time.time)
         self._metrics = Metrics(
             Now(
                 bindings=self._bindings,
@@ -287,15 +286,20 @@ class Replica:
         self.started.set()
 
     async def _open(self, config: schema.Config) -> None:
+        seat = self._seat
         lane = self.edge.answer if self.configured.file.lane == "on" else None
-        server = Server(self.edge.serve, self.edge.malformed, lane, handler_cancellation=True, **_HTTP)
-        self.data_address = await self._listen(web.ServerRunner(server, shutdown_timeout=1.0), config.listen)
+        edge = Server(self.edge.serve, self.edge.malformed, lane, handler_cancellation=True, **HTTP)
+        self.data_address = await self._listen(edge, config.listen, seat.listen if seat else ())
         gate = Gate(self._token, Sessions(time.monotonic, lambda: secrets.token_urlsafe(32)), time.monotonic)
         operators = Operators(
             table(self._calls(), gate), gate, Page(), proxy.__version__, self._ended.settle, self._log.failed
         )
-        listener = Server(operators.serve, operators.malformed, **_HTTP)
-        self.admin_address = await self._listen(web.ServerRunner(listener, shutdown_timeout=1.0), config.admin.listen)
+        server = Server(operators.serve, operators.malformed, **HTTP)
+        self.admin_address = await self._listen(server, config.admin.listen, seat.admin if seat else ())
+
+    async def _listen(self, server: Server, address: Address, inherited: Sequence[int]) -> str:
+        self._listeners.append(Listener(server))
+        return await self._listeners[-1].open(address, inherited)
 
     def _calls(self) -> Calls:
         keeper, bindings = self._keeper, self._bindings
@@ -333,19 +337,10 @@ class Replica:
             self._metrics.exposition,
         )
 
-    async def _listen(self, runner: web.BaseRunner, address: Address) -> str:
-        await runner.setup()
-        self._runners.append(runner)
-        site = web.TCPSite(runner, address.host, address.port)
-        try:
-            await site.start()
-        except OSError as error:
-            raise CannotStart(
-                f"cannot listen on {address.host}:{address.port}: {error.strerror}; "
-                "choose another address with --listen or --admin"
-            ) from error
-        host, port = runner.addresses[0][:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    async def leave(self) -> None:
+        """Give both addresses up, for who serves there next; whoever is connected is served on."""
+        for listener in self._listeners:
+            await listener.leave()
 
     async def drain(self, stop: asyncio.Event) -> None:
         """Stop being ready; after `limits.notice` refuse new requests, and wait for those in flight, at most
@@ -372,8 +367,8 @@ class Replica:
 
     async def close(self) -> None:
         """Stop listening and drop every connection."""
-        for runner in self._runners:
-            await runner.cleanup()
+        for listener in self._listeners:
+            await listener.close()
         for task in (beside := list(self._beside)):
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)

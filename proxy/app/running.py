@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from proxy.app.configured import Load
@@ -13,6 +13,7 @@ from proxy.app.replica import Replica
 from proxy.config import load, schema
 from proxy.config.watch import Mark, changed
 from proxy.record.log import Log
+from proxy.workers.seat import DRAIN, END, RELOAD, Line
 
 
 async def serve(
@@ -21,42 +22,61 @@ async def serve(
     announce: Callable[[str], None],
     read: Load | None,
     file: tuple[Path, Mark] | None,
+    line: Line | None = None,
 ) -> None:
     """Run one replica until SIGTERM or SIGINT, then drain it. A second signal ends the drain.
 
     SIGHUP, and a change of `file` since it was what it says, make it `read` its configuration again. `announce` says
-    what only who started it may read: a token that was made up.
+    what only who started it may read: a token that was made up. A worker is told all of this by its supervisor, on
+    `line`: of a worker, a signal may be the same wish once more, sent to the whole group, so a second one ends nothing.
     """
-    replica = Replica(config, log, read)
+    replica = Replica(config, log, read, None if line is None else line.seat)
     term, again, look = asyncio.Event(), asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def asked(*_: object) -> None:
-        loop.call_soon_threadsafe(lambda: (again if term.is_set() else term).set())
+        loop.call_soon_threadsafe(lambda: (again if term.is_set() and line is None else term).set())
 
     # Not the loop's own way: a closing loop gives a signal its deadly default back, and one more signal then makes an
     # orderly end look like a crash to whoever supervises.
     _on_signals(asked)
     loop.add_signal_handler(signal.SIGHUP, look.set)
-    reloading = loop.create_task(_reload(replica, look, file, log))
+    beside = [loop.create_task(_reload(replica, look, file, log))]
+    if line is not None:
+        words = {DRAIN: term.set, END: again.set, RELOAD: look.set}
+        beside.append(loop.create_task(_obey(replica, line, words, log)))
     try:
         await replica.start()
         if replica.made_up_token is not None:
             address, token = replica.admin_address, replica.made_up_token
             announce(f"operators' page: {address}/ and its token for this run (admin.token sets one): {token}")
+        if line is not None:
+            await line.ready()
         await term.wait()
         await replica.drain(again)
     finally:
-        reloading.cancel()
+        for each in beside:
+            each.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(10):
                 await replica.close()
+        if line is not None:
+            line.close()
         _on_signals(signal.SIG_IGN)
 
 
 def _on_signals(handler: Callable[..., None] | signal.Handlers) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, handler)
+
+
+async def _obey(replica: Replica, line: Line, words: Mapping[str, Callable[[], None]], log: Log) -> None:
+    await line.follow(lambda word: words.get(word, lambda: None)())
+    # Nobody would replace it, or stop it: it finishes what it has, and its addresses are free for who comes next.
+    log.event("orphaned")
+    await replica.started.wait()
+    await replica.leave()
+    words[DRAIN]()
 
 
 async def _reload(replica: Replica, look: asyncio.Event, file: tuple[Path, Mark] | None, log: Log) -> None:

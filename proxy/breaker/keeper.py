@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
@@ -37,18 +38,22 @@ from proxy.breaker.state import (
 )
 
 _CLOSED_ALONE = replace(CLOSED, local=True)
+_STANDING = (Word.OPEN, Word.DISABLED, Word.ISOLATED)
+"""Words that one request hears like another: there is no place that somebody has won and left to the next."""
 
 
 class _Row:
     """One target's guard, and the successes that it need not hear of one by one."""
 
-    __slots__ = ("calm", "goods", "goods_before", "policy", "state", "turned")
+    __slots__ = ("calm", "denial", "goods", "goods_before", "policy", "state", "turned")
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.state = State()
         self.calm = True
         """Nothing is amiss in the guard, nor in the shared view."""
+        self.denial: tuple[State, View, float] | None = None
+        """What the latest request was told, of which state, and until when that holds for all as long as this stays."""
         self.turned = 0.0
         self.goods = self.goods_before = 0
 
@@ -119,9 +124,16 @@ class Keeper:
                 permit.credential_shared_epoch = self._link.view(guard.credential).epoch
         if row.calm:
             return permit
+        state = self._link.view(guard.target) if self._link is not None and self._link.up else row.state
+        if not early and row.denial is not None and row.denial[0] is state and now < row.denial[2]:
+            return row.denial[1]
         if self._shared_decides(guard.target, now):
-            return await self._ask_link(permit, early, patience)
-        return self._ask_guard(row, permit, now, early=early)
+            answer = await self._ask_link(permit, early, patience)
+        else:
+            state, answer = row.state, self._ask_guard(row, permit, now, early=early)
+        if isinstance(answer, View) and answer.word in _STANDING:
+            row.denial = state, answer, math.inf if answer.until is None else answer.until
+        return answer
 
     def foresee(
         self, guard: Guard, *, early: bool = False, away: bool = False, assumed: Mapping[str, State] | None = None

@@ -35,6 +35,12 @@ class Address:
         return is_loopback(self.host)
 
 
+def cannot_listen(address: Address, error: OSError) -> str:
+    """Why an address cannot be had, with the remedy."""
+    remedy = "choose another address with --listen or --admin"
+    return f"cannot listen on {address.host}:{address.port}: {error.strerror}; {remedy}"
+
+
 def is_loopback(host: str) -> bool:
     """True for localhost and for the addresses that only this machine can reach; IPv6 without brackets."""
     if host == "localhost":

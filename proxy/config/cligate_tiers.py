@@ -13,7 +13,6 @@ from typing import Any
 from proxy.config import words
 from proxy.config.addresses import base_url
 from proxy.config.fault import Wrong
-from proxy.config.words import KINDS
 from proxy.providers import kinds
 
 MOST_FALLBACKS = 3
@@ -87,11 +86,6 @@ class ImportedSource:
     api_version: str
     whose: str
     """The credential as CliGate names it."""
-
-    @property
-    def served(self) -> bool:
-        """Can this version of Homeport serve it?"""
-        return self.kind in KINDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +206,6 @@ def readable(entry: object) -> bool:
 def _unserved(source: ImportedSource) -> str:
     if not source.kind:
         return "Homeport has no kind of source for this provider"
-    if not source.served:
-        return f"sources of kind {source.kind} are not served by this version of Homeport"
     if source.kind in _ACCOUNTS:
         return f"a {source.kind}'s login is not carried over: give the source an `oauth` of its own"
     if not source.base_url and kinds.KINDS[source.kind].base_url is None:

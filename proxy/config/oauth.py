@@ -36,10 +36,13 @@ class OAuth(Part):
     """Holds the tokens, and gets the new ones; a relative path starts at the configuration's directory."""
     scope: Annotated[str, AfterValidator(words.plain)] | None = None
     audience: Annotated[str, AfterValidator(words.plain)] | None = None
+    resource: Annotated[str, AfterValidator(words.plain)] | None = None
+    """What the token is for (RFC 8707)."""
     encoding: Annotated[Literal["form", "json"], BeforeValidator(words.encoding)] = "form"
     """Of what is sent to `token_url`."""
 
     _file_login: str = PrivateAttr(default="")
+    _file_account: str = PrivateAttr(default="")
 
     @field_validator("token_file", mode="after")
     @classmethod
@@ -54,9 +57,8 @@ class OAuth(Part):
         """Names what the operator gave; does not give it away."""
         if self.grant == "client_credentials":
             secret = self.client_secret.get_secret_value() if self.client_secret else ""
-            return tokens.login(
-                self.grant, self.token_url, self.client_id, secret, self.scope or "", self.audience or ""
-            )
+            wanted = (self.scope or "", self.audience or "", self.resource or "")
+            return tokens.login(self.grant, self.token_url, self.client_id, secret, *wanted)
         given = tokens.login(self.refresh_token.get_secret_value()) if self.refresh_token else self._file_login
         return tokens.login(self.grant, self.token_url, self.client_id, given)
 
@@ -65,12 +67,19 @@ class OAuth(Part):
         """The login within the token file; empty where there is none, or before it was read."""
         return self._file_login
 
+    @property
+    def file_account(self) -> str:
+        """Whose the token file says that its tokens are; empty where it says nothing."""
+        return self._file_account
+
     def read_login(self) -> str | None:
         """Look whose tokens the file holds. Reads it; what is wrong with it, if anything is."""
         if self.token_file is None:
             return None
         try:
-            _, self._file_login = tokens.from_file(Path(self.token_file).read_bytes())
+            raw = Path(self.token_file).read_bytes()
+            _, self._file_login = tokens.from_file(raw)
+            self._file_account = tokens.whose(raw)
         except OSError as error:
             return f"cannot be read: {error.strerror}"
         except ValueError as error:

@@ -13,7 +13,7 @@ from proxy.config.fault import Wrong
 from proxy.providers.kinds import KINDS
 from proxy.providers.presets import PRESETS
 
-Name = Literal["openai", "openai-compatible", "azure-openai", "anthropic", "claude-account"]
+Name = Literal["openai", "openai-compatible", "azure-openai", "anthropic", "claude-account", "chatgpt-account"]
 Preset = Annotated[str, AfterValidator(words.preset), WithJsonSchema({"enum": list(PRESETS)})]
 
 

@@ -26,7 +26,6 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
 VERSION = 1
 """Of the configuration's form. A file of an older one is migrated, a newer one is refused."""
 KINDS = tuple(kinds.KINDS)
-_LATER_KINDS = frozenset({"chatgpt-account"})
 _ABILITIES = ("tools", "images", "json_schema")
 _HOMEPORTS = {
     "model": "the model is the binding's: write it as `model` beside `params`",
@@ -92,8 +91,6 @@ def sha256(value: str) -> str:
 
 
 def kind(value: object) -> object:
-    if isinstance(value, str) and value in _LATER_KINDS:
-        raise Wrong(f"kind `{value}` is not served by this version", f"it serves {listed(KINDS)}")
     return _one_of(value, KINDS, "a kind of source")
 
 

@@ -13,13 +13,15 @@ from proxy.edge.caller import Caller
 from proxy.edge.identity import Identity
 from proxy.edge.refusals import Refusal, error_event
 from proxy.edge.relay import Pulse
-from proxy.providers.hops import hop_by_hop
+from proxy.providers.hops import Passing
 from proxy.routing.bindings import Bindings
 from proxy.routing.decision import Attempted, Decision, reason
 from proxy.routing.walk import Ports, Trail
 from proxy.terms import Endpoint, Headers, Usage
 
 # The framing is our own connection's, cookies are the source's business with us, the request id is ours to give.
+_NEVER_DOWN = ("x-homeport-", "x-codex-")
+"""Beginnings: ours to say; and what a ChatGPT account's plan has left, which is its owner's to know."""
 _NOT_DOWN = frozenset({"content-encoding", "content-length", "set-cookie", "x-request-id"})
 
 
@@ -173,11 +175,5 @@ def _printable(given: str) -> str:
 _RETRY_WORDS = frozenset({"retry-after", "x-should-retry", "x-homeport-retry-at"})
 
 
-def headers_down(headers: Headers) -> Headers:
-    """An upstream's headers as the caller may see them."""
-    hops = hop_by_hop(headers)
-    return tuple(
-        (name, value)
-        for name, value in headers
-        if (low := name.lower()) not in _NOT_DOWN and low not in hops and not low.startswith("x-homeport-")
-    )
+headers_down = Passing(lambda low: low not in _NOT_DOWN and not low.startswith(_NEVER_DOWN))
+"""An upstream's headers as the caller may see them."""

@@ -15,28 +15,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping
-from http import HTTPStatus
+from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
-import httptools
-from aiohttp.helpers import rfc822_formatted_time
-from multidict import CIMultiDict
-
+from proxy.edge import heads
 from proxy.edge.caller import Caller
-from proxy.terms import ENDPOINTS, Headers
+from proxy.terms import Headers
 
-LARGEST, HEAD, FIELDS = 128 * 1024, 16 * 1024, 100
-"""Bytes of a request, bytes of its head, and fields in it."""
+LARGEST, HEAD = 128 * 1024, 16 * 1024
+"""Bytes of a request, and of its head."""
 PATIENCE = 1.0
 """Seconds for the rest of a request; whoever sends slowly has the server, which has limits for that."""
 IDLE = 3600.0
 """Seconds. Long: whoever balances the load must be the first to let go of a connection, or it meets a closed one."""
 _SWEEP = 60.0
-_PATHS: Mapping[bytes, str] = {f"/v1{endpoint.path}".encode(): f"/v1{endpoint.path}" for endpoint in ENDPOINTS}
-_PLAIN_QUERY = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_.=&"
-_FOREIGN = frozenset({"transfer-encoding", "content-encoding", "expect", "upgrade"})
-_PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _BODILESS = (204, 304)
 
 
@@ -100,6 +92,7 @@ class Lane(asyncio.Protocol):
         "_have",
         "_lanes",
         "_later",
+        "_loop",
         "_need",
         "_parts",
         "_patience",
@@ -112,6 +105,8 @@ class Lane(asyncio.Protocol):
 
     def __init__(self, lanes: Lanes) -> None:
         self._lanes = lanes
+        # Per request, and in some versions of Python a system call.
+        self._loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport
         self.task: asyncio.Task[None] | None = None
         """Serves the request that is in."""
@@ -159,7 +154,7 @@ class Lane(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         if self._room is None:
-            self._room = asyncio.get_running_loop().create_future()
+            self._room = self._loop.create_future()
 
     def resume_writing(self) -> None:
         room, self._room = self._room, None
@@ -178,19 +173,19 @@ class Lane(asyncio.Protocol):
     def _take(self, data: bytes) -> None:
         """Answer the request that `data` begins with, once it is whole; or let the server have it."""
         end = data.find(b"\r\n\r\n") + 4
-        head = _read(data[:end]) if 4 <= end <= HEAD and data.startswith(b"POST /v1/") else None
+        head = heads.read(data[:end]) if 4 <= end <= HEAD and data.startswith(b"POST /v1/") else None
         if head is None or (need := end + head.length) > LARGEST:
             self._hand_over(data)
             return
         if len(data) < need:
             self._parts, self._have, self._need = [data], len(data), need
-            self._patience = asyncio.get_running_loop().call_later(PATIENCE, self._late)
+            self._patience = self._loop.call_later(PATIENCE, self._late)
             return
         if len(data) > need:
             self._later = data[need:]
             self.transport.pause_reading()
         caller = _InLane(self, head, data[end:need], self._lanes.clock)
-        self.task = asyncio.get_running_loop().create_task(self._lanes.answer(caller))
+        self.task = self._loop.create_task(self._lanes.answer(caller))
         self.task.add_done_callback(self._answered)
 
     def _whole(self) -> bytes:
@@ -209,7 +204,7 @@ class Lane(asyncio.Protocol):
         broken = not task.cancelled() and task.exception() is not None
         if broken:
             told = {"message": "a request was not answered", "exception": task.exception()}
-            asyncio.get_running_loop().call_exception_handler(told)
+            self._loop.call_exception_handler(told)
         if self.last or task.cancelled() or broken:
             self.close()
         if self.transport.is_closing():
@@ -255,65 +250,12 @@ class Lane(asyncio.Protocol):
             self.transport.close()
 
 
-class _Head:
-    """A request's, as the parser tells of it."""
-
-    __slots__ = ("fields", "headers", "length", "path", "query", "url")
-
-    def __init__(self) -> None:
-        self.url = b""
-        self.fields: list[tuple[bytes, bytes]] = []
-        self.path = self.query = ""
-        self.headers: CIMultiDict[str] = CIMultiDict()
-        self.length = 0
-
-    def on_url(self, url: bytes) -> None:
-        self.url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.fields.append((name, value))
-
-
-def _read(data: bytes) -> _Head | None:
-    """A head that is plainly one of the lane's, or None."""
-    head = _Head()
-    parser = httptools.HttpRequestParser(head)
-    try:
-        parser.feed_data(data)
-    except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-        return None
-    path, _, query = head.url.partition(b"?")
-    known = _PATHS.get(path)
-    if known is None or query.translate(None, _PLAIN_QUERY) or len(head.fields) > FIELDS:
-        return None
-    if parser.get_http_version() != "1.1":
-        return None
-    length, keeps = None, True
-    fields = [
-        (name.decode("ascii", "replace"), value.rstrip(b" \t").decode("utf-8", "surrogateescape"))
-        for name, value in head.fields
-    ]
-    for name, value in fields:
-        low = name.lower()
-        if low == "content-length":
-            # More than one of them, or a sign, is for the server to refuse.
-            length = int(value) if length is None and value.isascii() and value.isdigit() else -1
-        elif low == "connection":
-            keeps = value.lower() == "keep-alive"
-        if low in _FOREIGN or not keeps:
-            return None
-    if length is None or length < 0:
-        return None
-    head.path, head.query, head.length, head.headers = known, query.decode(), length, CIMultiDict(fields)
-    return head
-
-
 class _InLane(Caller):
     """One request of the lane."""
 
     __slots__ = ("_body", "_chunked", "_head", "_lane")
 
-    def __init__(self, lane: Lane, head: _Head, body: bytes, clock: Callable[[], float]) -> None:
+    def __init__(self, lane: Lane, head: heads.Head, body: bytes, clock: Callable[[], float]) -> None:
         super().__init__("POST", head.path, head.query, head.headers, clock)
         self._lane, self._body = lane, body
         self._head = b""
@@ -347,7 +289,7 @@ class _InLane(Caller):
         if self._lane.transport.is_closing():
             raise ConnectionResetError("the caller has left")
         self.opened, self.status = True, status
-        return _answer_head(status, headers, length, chunked=self._chunked, close=self._ends(close))
+        return heads.answer(status, headers, length, chunked=self._chunked, close=self._ends(close))
 
     def _ends(self, close: bool) -> bool:
         lane = self._lane
@@ -382,22 +324,3 @@ class _InLane(Caller):
     def cut(self) -> None:
         self._lane.last = True
         self._lane.transport.abort()
-
-
-def _answer_head(status: int, headers: Headers, length: int | None, *, chunked: bool, close: bool) -> bytes:
-    """Raises ValueError for what could end a line early."""
-    lines = [f"HTTP/1.1 {status} {_PHRASES.get(status, '')}", *[f"{name}: {value}" for name, value in headers]]
-    if length is not None:
-        lines.append(f"Content-Length: {length}")
-    if chunked:
-        lines.append("Transfer-Encoding: chunked")
-    if close:
-        lines.append("Connection: close")
-    names = {name.lower() for name, _ in headers}
-    if "date" not in names:
-        lines.append(f"Date: {rfc822_formatted_time()}")
-    lines.append("\r\n")
-    text = "\r\n".join(lines)
-    if text.count("\n") != len(lines) or text.count("\r") != len(lines) or "\0" in text:
-        raise ValueError("a header holds a line break or a NUL")
-    return text.encode("utf-8", "surrogateescape")

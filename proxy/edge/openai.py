@@ -216,7 +216,7 @@ class Edge:
             endpoint=endpoint,
             body=body,
             document=document,
-            headers=tuple(pair for pair in caller.headers.items() if pair[0].lower() != identity.header),
+            headers=tuple([pair for pair in caller.headers.items() if pair[0].lower() != identity.header]),
             query=asked.query(caller.query),
             stream=exchange.stream,
             model=model,

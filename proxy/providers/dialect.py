@@ -85,6 +85,10 @@ class Dialect(Protocol):
         """Can an endpoint be carried at all?"""
         ...
 
+    def beside(self, token: str, account: str) -> Headers:
+        """What a bearer token is sent with; `account` is whose it is, where its file says so. The source's own hold."""
+        ...
+
     def sifts(self, endpoint: Endpoint, binding: Binding) -> bool:
         """Can a question have what it refuses or leaves out? If not, every `call` is a Call that drops nothing."""
         ...
@@ -101,6 +105,13 @@ class Dialect(Protocol):
         self, question: Question, binding: Binding, named: Callable[[str], str | None], now_unix: float
     ) -> StreamReader:
         """A fresh reader for one streamed answer; `named` says what may be told of its model's name."""
+        ...
+
+    def gatherer(self, named: Callable[[str], str | None]) -> StreamReader | None:
+        """Where every answer is a stream, also to who asked for none: a reader whose last event is the JSON answer.
+
+        That is the answer for `answer` to read. None: a source answers as it is asked.
+        """
         ...
 
     def refusal(self, body: bytes, diagnosis: Diagnosis) -> bytes:

@@ -99,7 +99,7 @@ def _starts(*wordings: str) -> re.Pattern[str]:
     return re.compile(rf"\A(?:{'|'.join(wordings)})")
 
 
-_ANTHROPIC, _AZURE = ("anthropic", "claude-account"), ("azure-openai",)
+_ANTHROPIC, _AZURE, _CHATGPT = ("anthropic", "claude-account"), ("azure-openai",), ("chatgpt-account",)
 _5XX = range(500, 600)
 # Too large for a gateway is still a fact about the request; any other page with a 4xx says nothing about it.
 _PAGE_4XX = frozenset(range(400, 500)) - {413, 414, 431}
@@ -155,6 +155,13 @@ ROWS: tuple[Row, ...] = (
         ),
         detail="usage_limit",
     ),
+    # a plan's hours or its week are used up, it has no such use, or the account's owner allows no more of it
+    Row(
+        "account_usage",
+        Cause.QUOTA,
+        kinds=_CHATGPT,
+        codes=("usage_limit_reached", "usage_not_included", "subscription_sharing_usage_limit_exceeded"),
+    ),
     # OpenRouter: the key's own budget, which its window gives back
     Row("key_limit", Cause.QUOTA, statuses={403}, phrase=_starts(r"Key limit exceeded\b"), detail="key_limit"),
     # -- too much at once
@@ -201,6 +208,8 @@ ROWS: tuple[Row, ...] = (
     ),
     # -- who asks
     Row("key_invalid", Cause.KEY_INVALID, statuses={401}, codes=("invalid_api_key", "account_deactivated")),
+    # the vendor has ended the login that the token is of
+    Row("account_ended", Cause.KEY_INVALID, _CHATGPT, {401}, codes=("token_invalidated", "token_revoked")),
     Row("access_denied", Cause.ACCESS_DENIED, statuses={401, 403, 407}),
     # an account that was closed: it comes as a fault of the request, and is none
     Row(
@@ -318,6 +327,18 @@ ROWS: tuple[Row, ...] = (
         phrase=_starts(r"\S{1,256} is not a valid model ID\b"),
         names_model=True,
         detail="model_not_found",
+    ),
+    Row(
+        "account_model",
+        Cause.MODEL_MISSING,
+        kinds=_CHATGPT,
+        statuses={200, 400},
+        phrase=_starts(
+            r"The '\S{1,256}' model is not supported when using Codex with a ChatGPT account\b",
+            r"The '\S{1,256}' model requires a newer version of Codex\b",
+        ),
+        names_model=True,
+        detail="model_not_usable",
     ),
     # LM Studio with nothing loaded, DeepSeek, OpenAI about a model of another endpoint
     Row(

@@ -28,6 +28,8 @@ _DEPTH = 4
 """Levels of wrapping to look through for the error object."""
 _MANY = 16
 """Entries of an error's `details` that are read."""
+_FAR = 1e15
+"""A number beyond this is no time."""
 _NO_MESSAGE = "The upstream gave no message."
 
 _UNKNOWN = Row("unclassified", Cause.SERVER, detail="unclassified")
@@ -65,6 +67,8 @@ def diagnose(
     page = error is None and _is_page(headers, body)
     exhausted = status == 429 and _none_left(headers)
     retry_after = _retry_after(headers, now_unix, exhausted)
+    if retry_after is None and error is not None:
+        retry_after = _retry_delay(error, now_unix)
     evidence = _evidence(kind, status, status, error, bound_model, retry_after, page)
     return _conclude(evidence, (*overrides, *rows), exhausted)
 
@@ -80,9 +84,11 @@ def diagnose_error(
 ) -> Diagnosis:
     """What an error object means that came inside a 200, as a JSON answer or as an event of a stream.
 
-    The 200's headers say nothing about it, so there is no date that `now_unix` would be needed for.
+    The 200's headers say nothing about it.
     """
-    evidence = _evidence(kind, status_of(error), 200, _error_in(error, nested=True), bound_model, None, page=False)
+    said = _error_in(error, nested=True)
+    retry_after = None if said is None else _retry_delay(said, now_unix)
+    evidence = _evidence(kind, status_of(error), 200, said, bound_model, retry_after, page=False)
     return _conclude(evidence, (*overrides, *rows), exhausted=False)
 
 
@@ -123,7 +129,7 @@ def _evidence(
         message=said.get("message", "")[:PHRASE_CHARS],
         param=next(_plain(said, "param"), ""),
         bound_model=bound_model,
-        retry_after=_retry_delay(said) if retry_after is None else retry_after,
+        retry_after=retry_after,
         html=page,
     )
 
@@ -206,7 +212,13 @@ _STATUS_OF: tuple[tuple[int, re.Pattern[str]], ...] = (
     (403, re.compile(r"permission_error|permission_denied|flagged_input")),
     (404, re.compile(r"model_not_found|not_found_error|not_found|notfounderror")),
     (413, re.compile(r"request_too_large")),
-    (429, re.compile(r"rate_limit.*|insufficient_quota|quota_exceeded|resource_exhausted|slow_down|.*_limit_exceeded")),
+    (
+        429,
+        re.compile(
+            r"rate_limit.*|insufficient_quota|quota_exceeded|resource_exhausted|slow_down|.*_limit_exceeded"
+            r"|usage_limit_reached|usage_not_included"
+        ),
+    ),
     (500, re.compile(r"server_error|api_error|internal(?:_error|servererror)?")),
     (503, re.compile(r"server_is_overloaded|unavailable(?:_error)?")),
     (504, re.compile(r"timeout_error|deadline_exceeded|vector_store_timeout")),
@@ -276,10 +288,22 @@ def _retry_after(headers: Headers, now_unix: float, exhausted: bool) -> float | 
     return seconds
 
 
-def _retry_delay(error: Mapping[str, Any]) -> float | None:
-    """Gemini's RetryInfo: it sends no header."""
+def _retry_delay(error: Mapping[str, Any], now_unix: float) -> float | None:
+    """Seconds to wait, of who says so in the error: Gemini's RetryInfo, the reset of a ChatGPT plan's window."""
     values = (_duration(value) for detail in _details(error) for value in _plain(detail, "retryDelay"))
-    return next((value for value in values if value is not None), None)
+    delay = next((value for value in values if value is not None), None)
+    if delay is not None:
+        return delay
+    window, moment = (_number(error.get(name)) for name in ("resets_in_seconds", "resets_at"))
+    if window is None and moment is not None and moment >= now_unix:
+        window = moment - now_unix
+    return window
+
+
+def _number(value: object) -> float | None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return float(value) if 0 <= value < _FAR else None
 
 
 def _seconds(value: str) -> float | None:

@@ -1,26 +1,59 @@
-"""Which header fields belong to one connection and never travel on (RFC 9110, 7.6.1)."""
+"""What header fields mean to us by their names: which of them travel on, and which belong to one connection.
+
+1. A name is looked at once, and known from then on as it was written: callers and sources write few, and always alike.
+2. No more than MOST are known, since others than we write them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from proxy.terms import Headers
 
-_ALWAYS = frozenset(
-    {
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
+MOST = 1000
+Meaning = TypeVar("Meaning")
+
+
+class Names(dict[str, Meaning]):
+    """What names mean, by a rule that is told them in lower case: `names[name]`."""
+
+    def __init__(self, rule: Callable[[str], Meaning]) -> None:
+        super().__init__()
+        self._rule = rule
+
+    def __missing__(self, name: str) -> Meaning:
+        meaning = self._rule(name.lower())
+        if len(self) < MOST:
+            self[name] = meaning
+        return meaning
+
+
+_NEVER = frozenset(
+    {"keep-alive", "proxy-authenticate", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
 )
+"""Fields of one connection (RFC 9110, 7.6.1), beside `connection` and what that names."""
 
 
-def hop_by_hop(headers: Headers) -> frozenset[str]:
-    """Lower-case names: those that always are, and those that `Connection` names in these headers."""
-    named = {
-        token.strip().lower() for name, value in headers if name.lower() == "connection" for token in value.split(",")
-    }
-    return _ALWAYS | named if named else _ALWAYS
+class Passing:
+    """Which fields travel on."""
+
+    def __init__(self, rule: Callable[[str], bool]) -> None:
+        """`rule` says so of a name in lower case; no field of one connection ever does."""
+        self._names: Names[bool | None] = Names(
+            lambda low: None if low == "connection" else low not in _NEVER and rule(low)
+        )
+
+    def __call__(self, headers: Headers) -> Headers:
+        """Those of `headers` that do."""
+        names, kept, named = self._names, [], ""
+        for pair in headers:
+            passes = names[pair[0]]
+            if passes:
+                kept.append(pair)
+            elif passes is None:
+                named += f",{pair[1]}"
+        if named in ("", ",keep-alive", ",close"):
+            return tuple(kept)
+        hops = {token.strip().lower() for token in named.split(",")}
+        return tuple([pair for pair in kept if pair[0].lower() not in hops])

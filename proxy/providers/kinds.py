@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from proxy.providers.anthropic.messages import AccountMessages, Messages
+from proxy.providers.chatgpt.backend import Backend
 from proxy.providers.dialect import Dialect
 from proxy.providers.passthrough import Azure, PassThrough
 from proxy.providers.responses.by_chat import ByChat
@@ -41,6 +42,7 @@ class Kind:
 
 _OPENAI = PassThrough()
 _ANTHROPIC, _CLAUDE_ACCOUNT = ByChat(Messages()), ByChat(AccountMessages())
+_CHATGPT_ACCOUNT = ByResponses(Backend())
 
 KINDS: Mapping[str, Kind] = {
     "openai": Kind(lambda _: _OPENAI, "https://api.openai.com/v1"),
@@ -57,6 +59,9 @@ KINDS: Mapping[str, Kind] = {
         lambda _: _ANTHROPIC, "https://api.anthropic.com/v1", credential="x-api-key", bearer=False, partly=False
     ),
     "claude-account": Kind(lambda _: _CLAUDE_ACCOUNT, "https://api.anthropic.com/v1", account=True, partly=False),
+    "chatgpt-account": Kind(
+        lambda _: _CHATGPT_ACCOUNT, "https://chatgpt.com/backend-api/codex", account=True, partly=False
+    ),
 }
 
 

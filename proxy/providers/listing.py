@@ -1,12 +1,14 @@
-"""A source's listing of models as OpenAI writes it, `{"data": [{"id": …}, …]}`, and what asking for it has shown.
+"""A source's listing of models as OpenAI writes it, and what asking for it has shown.
 
-1. It is read leniently: an entry without an id is left out, and what is no listing at all is None, not an empty one.
-2. The names are the source's own words: they are compared with, counted, and never repeated.
+1. It is `{"data": [{"id": …}, …]}`, and for a ChatGPT account `{"models": [{"slug": …}, …]}`.
+2. It is read leniently: an entry without an id is left out, and what is no listing at all is None, not an empty one.
+3. The names are the source's own words: they are compared with, counted, and never repeated.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from proxy.providers import lenient
 from proxy.terms import Diagnosis
@@ -29,9 +31,14 @@ def models(body: bytes) -> frozenset[str] | None:
         document = lenient.loads(body)
     except ValueError:
         return None
-    entries = document.get("data") if isinstance(document, dict) else None
-    if not isinstance(entries, list):
+    if not isinstance(document, dict):
         return None
-    return frozenset(
-        each["id"] for each in entries if isinstance(each, dict) and isinstance(each.get("id"), str) and each["id"]
-    )
+    if isinstance(entries := document.get("data"), list):
+        return _named(entries, "id")
+    entries = document.get("models")
+    return (_named(entries, "slug") or None) if isinstance(entries, list) else None
+
+
+def _named(entries: list[Any], by: str) -> frozenset[str]:
+    named = (each.get(by) for each in entries if isinstance(each, dict))
+    return frozenset(each for each in named if isinstance(each, str) and each)

@@ -43,8 +43,10 @@ def render(question: Question, binding: Binding) -> bytes:
     if model is None or model == question.model:
         return body
     value = orjson.dumps(model)
-    # One `"model"` in the whole body, and no escape that could spell the key another way: that one is the key.
-    if "model" in question.document and body.count(b'"model"') == 1 and b"\\u" not in body:
+    # One `"model"` in the whole body, and no escape that could spell the key another way: that one is the key. To look
+    # for one byte first is quicker by far.
+    spelt = b"\\" not in body or b"\\u" not in body
+    if "model" in question.document and spelt and body.count(b'"model"') == 1:
         match = _MODEL_VALUE.search(body)
         if match is not None:
             return body[: match.start(1)] + value + body[match.end(1) :]
@@ -274,7 +276,7 @@ _LIFECYCLE = frozenset({"response.created", "response.queued", "response.in_prog
 _OPENING = frozenset(
     {"response.output_item.added", "response.content_part.added", "response.reasoning_summary_part.added"}
 )
-_SILENT_ITEMS = frozenset({"message", "reasoning", None})
+_SILENT_ITEMS = frozenset({"message", "reasoning"})
 _TERMINAL = frozenset({"response.completed", "response.incomplete"})
 
 
@@ -289,14 +291,18 @@ class ResponsesReader(_Reader):
     def whole(self) -> bool:
         return self._ended
 
+    @staticmethod
+    def kind(name: str, document: Mapping[str, Any]) -> str:
+        """What an event says that it is, within or before its data."""
+        kind = document.get("type")
+        return kind if kind and isinstance(kind, str) else name
+
     def _end(self) -> Sign:
         # Not of this protocol, but some servers close with chat's marker: it ends the stream without making it whole.
         return Sign.DONE
 
     def _read(self, name: str, document: dict[str, Any]) -> tuple[Sign, Mapping[str, Any] | None]:
-        kind = document.get("type")
-        if not isinstance(kind, str):
-            kind = name
+        kind = self.kind(name, document)
         response = document.get("response")
         if isinstance(response, dict):
             self._note(response)
@@ -312,7 +318,8 @@ class ResponsesReader(_Reader):
             return Sign.ERROR, _error_in(document)
         if kind in _OPENING:
             item = document.get("item")
-            silent = not isinstance(item, dict) or item.get("type") in _SILENT_ITEMS
+            what = item.get("type") if isinstance(item, dict) else None
+            silent = not isinstance(what, str) or what in _SILENT_ITEMS
             return (Sign.LIFE if silent else Sign.CONTENT), None
         if kind.endswith(".delta") and not document.get("delta"):
             return Sign.LIFE, None

@@ -35,6 +35,9 @@ class PassThrough:
     def serves(self, endpoint: Endpoint) -> bool:
         return True
 
+    def beside(self, token: str, account: str) -> Headers:
+        return ()
+
     def sifts(self, endpoint: Endpoint, binding: Binding) -> bool:
         return False
 
@@ -49,6 +52,9 @@ class PassThrough:
         self, question: Question, binding: Binding, named: Callable[[str], str | None], now_unix: float
     ) -> StreamReader:
         return openai.stream_reader(question.endpoint, named)
+
+    def gatherer(self, named: Callable[[str], str | None]) -> StreamReader | None:
+        return None
 
     def refusal(self, body: bytes, diagnosis: Diagnosis) -> bytes:
         return body

@@ -3,6 +3,7 @@
 1. A line is made of decision facts and of our own words: no prompt, no answer, no header of a caller, no credential.
 2. The event loop never waits for the place the lines go to: a thread writes them, and when it cannot keep up, lines are
    dropped and counted in the next one that is written.
+3. Lines of several processes that go to one place stay whole: they are handed over in pieces that a pipe takes at once.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import IO, Any
 
@@ -26,13 +27,18 @@ _QUEUE = 10_000
 """Lines."""
 _GATHER = 0.05
 """Seconds in which lines are gathered before they are written."""
+_AT_ONCE = 4096
+"""Bytes that a pipe takes in one piece or not at all: PIPE_BUF of Linux."""
 
 
 class Log:
-    """Writes lines to `stream`; `human` chooses plain words over JSON."""
+    """Writes lines to `stream`; `human` chooses plain words over JSON.
 
-    def __init__(self, stream: IO[str], *, human: bool, unix: Callable[[], float]) -> None:
-        self._stream, self._human, self._unix = stream, human, unix
+    `replica` stands in the lines of events where other replicas write to the same place.
+    """
+
+    def __init__(self, stream: IO[str], *, human: bool, unix: Callable[[], float], replica: str | None = None) -> None:
+        self._stream, self._human, self._unix, self._replica = stream, human, unix, replica
         self._lines: deque[Callable[[], str]] = deque()
         self._dropped = 0
         self._wake = threading.Event()
@@ -99,12 +105,15 @@ class Log:
             if self._lines:
                 self._wake.set()
             try:
-                self._stream.write("".join(written))
-                self._stream.flush()
+                for piece in ("".join(written),) if self._replica is None else pieces(written):
+                    self._stream.write(piece)
+                    self._stream.flush()
             except (OSError, ValueError):
                 self._dropped += len(written)
 
     def _line(self, at: float, what: str, facts: dict[str, Any]) -> str:
+        if self._replica is not None:
+            facts = {"replica": self._replica, **facts}
         if self._human:
             said = " ".join(f"{key}={value}" for key, value in facts.items())
             return f"{_time(at)} {what} {said}".rstrip() + "\n"
@@ -112,6 +121,19 @@ class Log:
 
     def _told(self, decision: Decision) -> str:
         return _human(decision) if self._human else written(_told_of(decision)).decode() + "\n"
+
+
+def pieces(lines: Iterable[str]) -> Iterator[str]:
+    """Whole lines, together where they fit into what is taken at once."""
+    piece, room = "", _AT_ONCE
+    for line in lines:
+        size = len(line.encode())
+        if size > room and piece:
+            yield piece
+            piece, room = "", _AT_ONCE
+        piece, room = piece + line, room - size
+    if piece:
+        yield piece
 
 
 def _human(decision: Decision) -> str:
@@ -159,8 +181,8 @@ class _Libraries(logging.Handler):
         self._log.event("library", logger=record.name, level=record.levelname.lower(), **facts)
 
 
-def to_stderr(unix: Callable[[], float]) -> Log:
-    """The log of a running replica, and of the libraries in it."""
-    log = Log(sys.stderr, human=sys.stderr.isatty(), unix=unix)
+def to_stderr(unix: Callable[[], float], replica: str | None = None) -> Log:
+    """The log of a running replica, and of the libraries in it. Named, it is one of several that write there."""
+    log = Log(sys.stderr, human=sys.stderr.isatty(), unix=unix, replica=replica)
     logging.getLogger().addHandler(_Libraries(log))
     return log

@@ -292,7 +292,8 @@ class _Journey:
 
 def conclude(served: Served, broke: Interrupted | Abandoned | None, trail: Trail, ports: Ports) -> Attempted:
     """The committed answer has ended, whole or not: correct the story, and let the breaker hear of a cut."""
-    ended = replace(served.attempted, ended=ports.clock())
+    # What was read whole had ended before it was handed on.
+    ended = served.attempted if served.accepted.complete else replace(served.attempted, ended=ports.clock())
     verdict = Verdict(Hears.GOOD)
     if broke is not None:
         ruling = judge(broke, fallback=False, fair=True, silent=False)

@@ -31,6 +31,14 @@ class Bell:
         self._order: list[float] = []
         """The times that stand in `_due`; the earliest is the first."""
         self._handle: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The one that it is used in. Kept: in some versions of Python it is a system call to ask for it."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop
 
     def alarm(self) -> Alarm:
         """One that is not set."""
@@ -63,7 +71,7 @@ class Bell:
     def _wind(self, now: float) -> None:
         if self._handle is not None:
             self._handle.cancel()
-        self._handle = asyncio.get_running_loop().call_later(max(0.001, self._order[0] - now), self._ring)
+        self._handle = self.loop.call_later(max(0.001, self._order[0] - now), self._ring)
 
     def _ring(self) -> None:
         self._handle = None
@@ -94,7 +102,7 @@ class Alarm:
         self._over = False
 
     def __enter__(self) -> None:
-        task = self._task = asyncio.current_task()
+        task = self._task = asyncio.current_task(self._bell.loop)
         assert task is not None  # noqa: S101  # only a task can be ended
         self._cancelling = task.cancelling()
 

@@ -133,6 +133,31 @@ class Answer:
         self._connection.give_up(self)
 
 
+class Retyped:
+    """An answer of which something else is made than it says: with another content type."""
+
+    def __init__(self, reply: Reply, content_type: str) -> None:
+        self._reply, self.status = reply, reply.status
+        self.headers = retyped(reply.headers, content_type)
+
+    async def chunk(self) -> bytes | Diagnosis:
+        return await self._reply.chunk()
+
+    def ready(self) -> bytes | Diagnosis | None:
+        return self._reply.ready()
+
+    def follow(self, news: Callable[[], None] | None) -> None:
+        self._reply.follow(news)
+
+    def close(self) -> None:
+        self._reply.close()
+
+
+def retyped(headers: Headers, content_type: str) -> Headers:
+    """With this content type, and no other."""
+    return (*(pair for pair in headers if pair[0].lower() != "content-type"), ("Content-Type", content_type))
+
+
 async def read(answer: Reply, most: int) -> bytes | Diagnosis:
     """A small answer's body; more than `most` bytes of one that is longer."""
     body = bytearray()

@@ -4,7 +4,7 @@
 2. A stream is Accepted at its first content, a JSON answer when it was read whole and checked, or at HOLD_BYTES of
    either. Before that nothing has reached the caller, so anything may still be tried elsewhere.
 3. What goes up and what comes down is the dialect's to say: an answer that it makes anew is read whole, up to
-   REWRITTEN_BYTES.
+   REWRITTEN_BYTES, and so is a stream of which it makes the JSON answer that was asked for.
 4. Every wait has a limit, and the limit that ran out is the diagnosis. Response headers are a sign of life: a
    reasoning model may think for minutes behind them.
 """
@@ -20,7 +20,7 @@ import orjson
 
 from proxy.providers import faults, lenient
 from proxy.providers.dialect import Call
-from proxy.providers.hops import hop_by_hop
+from proxy.providers.hops import Names
 from proxy.terms import (
     Accepted,
     Binding,
@@ -37,8 +37,10 @@ from proxy.terms import (
     Sign,
     Stream,
     StreamEvent,
+    StreamReader,
 )
 from proxy.upstream.alarm import Bell
+from proxy.upstream.answer import TRUNCATED, Retyped, retyped
 from proxy.upstream.client import Door
 from proxy.upstream.source import Source
 
@@ -50,7 +52,7 @@ _ERROR_READ = 10.0
 """Seconds for the body of an error answer; what has come by then is what it said."""
 _NO_BYTE = Diagnosis(Cause.TIMEOUT_FIRST_BYTE, "first_byte")
 _IDLE = Diagnosis(Cause.TIMEOUT_IDLE, "idle")
-_UPSTREAM_IDS = frozenset({"x-request-id", "request-id", "apim-request-id"})
+_UPSTREAM_IDS = frozenset({"x-request-id", "request-id", "apim-request-id", "x-oai-request-id"})
 
 
 class Attempt:
@@ -71,6 +73,7 @@ class Attempt:
         self._progress, self._call, self._source, self._unix = progress, call, source, unix
         self._dialect = source.dialect
         self._rewrites = source.dialect.rewrites(question.endpoint)
+        self._gatherer = None if question.stream else source.dialect.gatherer(source.named)
         self._verge: Diagnosis = limits.overrun
         self._alarm = bell.alarm()
         self._reply: Reply | None = None
@@ -98,18 +101,19 @@ class Attempt:
         if isinstance(answer, Diagnosis):
             return Failed(answer)
         self._reply = answer
-        upstream_id = next((value for name, value in answer.headers if name.lower() in _UPSTREAM_IDS), None)
+        upstream_id, kind = _id_and_type(answer.headers)
         self._progress.upstream_id = source.named(upstream_id) if upstream_id else None
-        kind = _content_type(answer.headers)
         if not 200 <= answer.status < 300:
             return await self._rejected(answer)
         if kind == "text/html":
             return Failed(Diagnosis(Cause.SERVER, "html"))
         if not question.stream:
-            return await self._json(answer)
+            gatherer = None if kind == "application/json" else self._gatherer
+            return await (self._json(answer) if gatherer is None else self._gathered(answer, gatherer))
         if kind == "application/json":
             return await self._json_for_stream(answer)
-        return await self._stream(answer)
+        # Some servers do not say what they send.
+        return await self._stream(answer if kind else Retyped(answer, "text/event-stream"))
 
     async def _authorised(self, door: Door, call: Call) -> Reply | Diagnosis:
         """The answer; of an account, that to a second try with a new token where the first was not taken."""
@@ -129,8 +133,7 @@ class Attempt:
 
     async def _post(self, door: Door, call: Call, bearer: str = "") -> Reply | Diagnosis:
         source = self._source
-        credential = (("Authorization", f"Bearer {bearer}"),) if bearer else ()
-        headers = (*_headers_up(self._question, source), *credential)
+        headers = (*source.passing(self._question.headers), *source.fixed, *source.credential(bearer))
         return await door.post(source.base_url + call.path, headers, call.body, self._progress, self._limits.connect)
 
     # -- limits of time
@@ -144,7 +147,7 @@ class Attempt:
 
     def _until_life(self) -> None:
         started = self._progress.started
-        if self._question.stream:
+        if self._question.stream or self._gatherer is not None:
             self._set_timer(started + self._limits.first_byte, _NO_BYTE)
         else:
             self._set_timer(self._limits.until, self._limits.overrun)
@@ -223,6 +226,32 @@ class Attempt:
         outcome = await self._json(reply)
         return Failed(Diagnosis(Cause.SERVER, "not_a_stream")) if isinstance(outcome, Accepted) else outcome
 
+    async def _gathered(self, reply: Reply, reader: StreamReader) -> Outcome:
+        """A stream from a source that has nothing else, read to its end: no stream was asked for."""
+        self._set_timer(self._limits.until, self._limits.overrun)
+        ended = Diagnosis(Cause.STREAM_BROKEN, "no_content")
+        while True:
+            chunk = await reply.chunk()
+            if isinstance(chunk, Diagnosis):
+                return Failed(chunk)
+            for event in reader.feed(chunk) if chunk else reader.finish():
+                match event.sign:
+                    case Sign.ERROR | Sign.FAILED:
+                        return self._error_inside(reply, event.error or {}, orjson.dumps({"error": event.error}))
+                    case Sign.GARBAGE:
+                        return Failed(Diagnosis(Cause.STREAM_BROKEN, "garbage"))
+                    case Sign.DONE if not reader.whole:
+                        return Failed(ended)
+                    case Sign.DONE:
+                        return self._whole_json(Retyped(reply, "application/json"), event.raw)
+                    case Sign.CONTENT:
+                        ended = TRUNCATED
+                    case Sign.LIFE:
+                        pass
+            if not chunk:
+                return Failed(ended)
+            self._until_next_byte()
+
     async def _stream(self, reply: Reply) -> Outcome:
         reader = self._dialect.reader(self._question, self._binding, self._source.named, self._unix())
 
@@ -278,29 +307,16 @@ _JSON = (("Content-Type", "application/json"),)
 
 
 def _as_json(headers: Headers) -> Headers:
-    return (*(pair for pair in headers if pair[0].lower() != "content-type"), *_JSON)
+    return retyped(headers, "application/json")
 
 
-def _content_type(headers: Headers) -> str:
-    value = next((value for name, value in headers if name.lower() == "content-type"), "")
-    return value.partition(";")[0].strip().lower()
+_TOLD = Names(lambda low: "id" if low in _UPSTREAM_IDS else "type" if low == "content-type" else "")
 
 
-_UP_PREFIXES = ("accept", "content-", "openai-", "anthropic-", "x-stainless-")
-_UP = frozenset({"user-agent", "idempotency-key", "traceparent", "tracestate"})
-# Content codings are undone at both doors, so that answers can be read; the framing is each connection's own.
-_NOT_UP = frozenset({"accept-encoding", "content-encoding", "content-length", "openai-organization", "openai-project"})
-
-
-def _headers_up(question: Question, source: Source) -> Headers:
-    hops, foreign = hop_by_hop(question.headers), source.dialect.foreign
-    kept = [
-        (name, value)
-        for name, value in question.headers
-        if ((low := name.lower()).startswith(_UP_PREFIXES) or low in _UP or low in source.forward_headers)
-        and low not in _NOT_UP
-        and low not in hops
-        and not (foreign and low.startswith(foreign))
-    ]
-    fixed = {name.lower() for name, _ in source.headers}
-    return (*(pair for pair in kept if pair[0].lower() not in fixed), *source.headers, ("Accept-Encoding", "identity"))
+def _id_and_type(headers: Headers) -> tuple[str, str]:
+    """What the upstream calls the request, and the media type of its answer; the first of each, empty without one."""
+    said = {"": "", "id": "", "type": ""}
+    for name, value in headers:
+        if (what := _TOLD[name]) and not said[what]:
+            said[what] = value
+    return said["id"], said["type"].partition(";")[0].strip().lower()

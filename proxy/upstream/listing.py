@@ -44,7 +44,7 @@ class Listings:
             bearer = await source.account.bearer(LIMIT)
             if isinstance(bearer, Diagnosis):
                 return bearer
-            headers = (*headers, ("Authorization", f"Bearer {bearer}"))
+            headers = (*headers, *source.credential(bearer))
         answer = await door.look(source.base_url + source.dialect.listing, headers, LIMIT)
         if isinstance(answer, Diagnosis):
             return answer

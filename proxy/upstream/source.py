@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from proxy.providers import fault_table
 from proxy.providers.dialect import Dialect
+from proxy.providers.hops import Passing
 from proxy.providers.passthrough import PassThrough
 from proxy.terms import Headers
 from proxy.upstream.client import Connecting
@@ -21,6 +22,10 @@ _PIECE = 12
 """Characters of a secret that are one themselves. A shorter one may be a word that says nothing, like a version."""
 _NAME = 128
 """Characters of an upstream's name for something."""
+_UP_PREFIXES = ("accept", "content-", "openai-", "anthropic-", "x-stainless-")
+_UP = frozenset({"user-agent", "idempotency-key", "traceparent", "tracestate"})
+# Content codings are undone at both doors, so that answers can be read; the framing is each connection's own.
+_NOT_UP = frozenset({"accept-encoding", "content-encoding", "content-length", "openai-organization", "openai-project"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +43,34 @@ class Source:
     account: Account | None = None
     """Whose access token is sent beside the headers."""
 
+    passing: Passing = field(init=False, repr=False, compare=False)
+    """Which of a caller's headers go up."""
+    fixed: Headers = field(init=False, repr=False, compare=False)
+    """All that goes up whatever the caller sent, but for an account's token."""
     _secret: frozenset[str] = field(init=False, repr=False, compare=False)
     """What never changes of the secrets, and every piece of theirs that is one itself."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_secret", _pieces(set(self._secrets())))
+        object.__setattr__(self, "fixed", (*self.headers, ("Accept-Encoding", "identity")))
+        own, foreign = {name.lower() for name, _ in self.headers}, self.dialect.foreign
+
+        def passes(low: str) -> bool:
+            known = low.startswith(_UP_PREFIXES) or low in _UP or low in self.forward_headers
+            return known and low not in _NOT_UP and low not in own and not (foreign and low.startswith(foreign))
+
+        object.__setattr__(self, "passing", Passing(passes))
 
     def __repr__(self) -> str:
         return f"Source({self.base_url})"
+
+    def credential(self, bearer: str) -> Headers:
+        """What an account's access token is sent with; nothing for none, as it then stands in `headers`."""
+        if not bearer:
+            return ()
+        said = {name.lower() for name, _ in self.headers}
+        beside = tuple(pair for pair in self.dialect.beside(bearer, "") if pair[0].lower() not in said)
+        return (("Authorization", f"Bearer {bearer}"), *beside)
 
     def named(self, said: str) -> str | None:
         """What it calls something, as far as that may be told: nothing where it repeats a secret that it was sent."""

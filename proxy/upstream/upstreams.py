@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 
 from proxy.providers.dialect import Call
+from proxy.providers.hops import Names
 from proxy.terms import Accepted, Binding, Limits, Outcome, Progress, Question, Rejected
 from proxy.upstream.alarm import Bell
 from proxy.upstream.attempt import Attempt
@@ -69,7 +70,7 @@ _REMAINING = {
     "anthropic-ratelimit-requests-remaining": "requests",
     "anthropic-ratelimit-tokens-remaining": "tokens",
 }
-_SHORTEST = min(map(len, _REMAINING))
+_KINDS = Names(_REMAINING.get)
 
 
 def _remaining(outcome: Outcome) -> Iterator[tuple[str, float]]:
@@ -81,5 +82,5 @@ def _remaining(outcome: Outcome) -> Iterator[tuple[str, float]]:
         case _:
             return
     for name, value in headers:
-        if len(name) >= _SHORTEST and (kind := _REMAINING.get(name.lower())) and value.isascii() and value.isdigit():
+        if (kind := _KINDS[name]) and value.isascii() and value.isdigit():
             yield kind, float(value[:15])

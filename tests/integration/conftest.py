@@ -58,4 +58,4 @@ _LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """What speaks to sockets itself holds on both loops: theirs differ in small print."""
-    return _LOOPS if item.path.name.startswith("test_door") else {"asyncio": asyncio.new_event_loop}
+    return _LOOPS if item.path.name.startswith(("test_door", "test_lane")) else {"asyncio": asyncio.new_event_loop}

@@ -11,7 +11,8 @@ import pytest
 
 from proxy.edge import lane
 from proxy.edge.caller import Caller
-from proxy.edge.lane import FIELDS, HEAD, LARGEST, Lanes
+from proxy.edge.heads import FIELDS
+from proxy.edge.lane import HEAD, LARGEST, Lanes
 
 _JSON = (("content-type", "application/json"),)
 

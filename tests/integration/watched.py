@@ -3,6 +3,7 @@
 1. Callers keep their pace whatever happens, so that a figure that moves was moved by a fault.
 2. `bot` has the tiers first/bot and second/small, `calm` has second/calm alone: what befalls the upstream `first` is
    bot's trouble and nobody else's.
+3. `first` has an account, whose tokens live for longer than any test: they are refreshed when a fault makes them.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from tests.deploy.promql import rules
 from tests.e2e.caller import chain, source
 from tests.e2e.replica import Replica
 from tests.integration.fleet import Fleet
+from tests.integration.login import Login
+from tests.integration.oauth_server import oauth_server
 from tests.integration.prometheus_server import RATE_INTERVAL, Labels, PrometheusServer, Result, scraping
 from tests.integration.redis_server import RedisServer
 from tests.integration.wire import Wire, wired
@@ -49,9 +52,10 @@ class Watched:
         files: Sequence[Path],
         wire: Wire,
         prometheus: PrometheusServer,
+        login: Login,
         session: aiohttp.ClientSession,
     ) -> None:
-        self.fleet, self.wire, self.prometheus = fleet, wire, prometheus
+        self.fleet, self.wire, self.prometheus, self.login = fleet, wire, prometheus, login
         self.files = files
         """The replicas' configurations, in no order."""
         self.first, self.second = fleet.first, fleet.second
@@ -262,8 +266,9 @@ async def watched(
         first = await stack.enter_async_context(Simulator("first"))
         second = await stack.enter_async_context(Simulator("second"))
         wire = await stack.enter_async_context(wired(redis.port))
+        login = Login(await stack.enter_async_context(oauth_server()), folder / "token.json")
         sources = {
-            "first": source(first, api_key="a-key-of-a-test", max_connections=CONNECTIONS),
+            "first": source(first, oauth=login.source, max_connections=CONNECTIONS),
             "second": source(second),
         }
         fleet = _Fleet(folder, wire.url, (), first, second, sources=sources, **config)
@@ -275,7 +280,7 @@ async def watched(
         )
         stack.push_async_callback(session.close)
         files = [folder / f"replica-{number}" / "homeport.yaml" for number in range(len(namespaces))]
-        made = Watched(fleet, files, wire, prometheus, session)
+        made = Watched(fleet, files, wire, prometheus, login, session)
         asking = asyncio.create_task(made.keep_asking())
 
         async def stop() -> None:

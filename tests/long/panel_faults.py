@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import math
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -32,6 +33,8 @@ class Fault:
     strikes: Callable[[Watched], AbstractAsyncContextManager[None]]
     shows: Mapping[str, Shows]
     may: frozenset[str] = frozenset()
+    lasts: bool = False
+    """It is not over when it has been seen: the next one follows from it, or there is none."""
 
 
 # -- what goes wrong
@@ -133,6 +136,26 @@ async def _wrong_key(fleet: Watched) -> AsyncIterator[None]:
     finally:
         guessing.cancel()
         await asyncio.gather(guessing, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def _no_new_token(fleet: Watched) -> AsyncIterator[None]:
+    """It is time for the account's next token, and its endpoint is down. `_logged_out` ends it."""
+    fleet.login.server.down = True
+    await fleet.login.age(left=_LEFT)
+    yield
+
+
+@contextlib.asynccontextmanager
+async def _logged_out(fleet: Watched) -> AsyncIterator[None]:
+    """The endpoint is back, and takes the refresh token no more; the access token ends. Then somebody logs in anew."""
+    await fleet.login.age(left=0)
+    fleet.login.server.end_session()
+    fleet.login.server.down = False
+    try:
+        yield
+    finally:
+        fleet.login.anew()
 
 
 @contextlib.asynccontextmanager
@@ -266,6 +289,8 @@ async def _all_killed(fleet: Watched) -> AsyncIterator[None]:
 
 _BOT = PACE * 2
 """bot's requests a second."""
+_LEFT = 600.0
+"""Seconds that an account's token still holds when it is time for the next one."""
 
 
 def _near(wanted: float, **labels: str) -> Shows:
@@ -302,6 +327,17 @@ def _lately(**labels: str) -> Shows:
     def shows(result: Result) -> bool:
         value = labelled(result, **labels)
         return value is not None and abs(time.time() - value / 1000) < 10
+
+    return shows
+
+
+def _ends(*, within: float) -> Shows:
+    """The access token of the account ends within so many seconds, or has ended if that is 0."""
+
+    def shows(result: Result) -> bool:
+        value = labelled(result, credential="first")
+        left = math.inf if value is None else value / 1000 - time.time()
+        return left <= 0 if within == 0 else 0 < left <= within
 
     return shows
 
@@ -355,6 +391,11 @@ def _kept_off(state: str, code: int) -> dict[str, Shows]:
     }
 
 
+_DISABLED: dict[str, Shows] = {
+    **_kept_off("disabled", 5),
+    "HomeportTierDisabled": _firing(source="first", model="bot"),
+    "sources/Waiting for an operator/A": _is(1, source="first", model="bot", state="disabled"),
+}
 # A breaker that moves is a change that is told: these follow, as long as it goes on.
 _MOVES = frozenset(
     {
@@ -448,12 +489,31 @@ FAULTS = (
         _MOVES,
     ),
     Fault(
-        "the key is refused",
+        "the token is refused, and the next one too",
         _mood(moods.status(401)),
+        {**_DISABLED, "sources/Refreshes/A": _near(1, credential="first", result="refreshed")},
+        _MOVES,
+    ),
+    Fault(
+        "an account gets no new token",
+        _no_new_token,
         {
-            **_kept_off("disabled", 5),
-            "HomeportTierDisabled": _firing(source="first", model="bot"),
-            "sources/Waiting for an operator/A": _is(1, source="first", model="bot", state="disabled"),
+            "sources/Access token ends/A": _ends(within=_LEFT),
+            "sources/Refreshes/A": _over(0, credential="first", result="failed"),
+            "HomeportCredentialExpiring": _firing(credential="first"),
+        },
+        # Whose turn it is to refresh is asked of Redis.
+        frozenset({"platform/Time of operations, p99/A"}),
+        lasts=True,
+    ),
+    Fault(
+        "an account's login has ended",
+        _logged_out,
+        {
+            **_DISABLED,
+            "sources/Access token ends/A": _ends(within=0),
+            "sources/Refreshes/A": _over(0, credential="first", result="refused"),
+            "HomeportCredentialExpiring": _firing(credential="first"),
         },
         _MOVES,
     ),
@@ -794,6 +854,7 @@ FAULTS = (
             "HomeportReplicaDown": lambda result: len(result) == 1,
         },
         frozenset({"sources/Connections/A", "platform/Time of a scrape/A"}),
+        lasts=True,
     ),
 )
-"""In this order; the last one is for good."""
+"""In this order."""

@@ -55,8 +55,6 @@ _TRUE = frozenset({"assistant/The chain/A"})
 """What no fault changes; tests/integration compares it with the truth."""
 _ELSEWHERE = frozenset({"HomeportStateDivergence", "HomeportNoMetrics", "HomeportVersionsMixed"})
 """Alerts of the tests below; two versions at a time are not to be had, so promtool alone tests the last."""
-_ACCOUNTS = frozenset({"HomeportCredentialExpiring", "sources/Access token ends/A", "sources/Refreshes/A"})
-"""No source of this fleet has an account: promtool tests the alert, and no Prometheus has drawn the panels yet."""
 _NOISY = frozenset({"platform/Time of a scrape/A"})
 """A scrape that fails is over at once."""
 
@@ -79,7 +77,7 @@ def test_every_panel_and_alert_has_a_fault_that_changes_it() -> None:
     """None is left out: each is shown by a fault here, or compared with the truth elsewhere."""
     shown = {name for fault in FAULTS for name in fault.shows}
     everything = {target.name for target in targets()} | set(alerts())
-    assert shown | _TRUE | _ELSEWHERE | _ACCOUNTS | _NOISY == everything
+    assert shown | _TRUE | _ELSEWHERE | _NOISY == everything
     assert {name for fault in FAULTS for name in fault.may} <= everything
 
 
@@ -110,7 +108,7 @@ async def test_what_a_fault_changes(fleet: Watched, well: Baseline, fault: Fault
             changes, looks = well.changes(await fleet.look()), looks + 1
             lasting = {name: how for name, how in lasting.items() if name in changes}
         assert {name: how for name, how in lasting.items() if name not in _by_itself()} == {}
-    if fault is FAULTS[-1]:
+    if fault.lasts:
         return
     over = time.monotonic()
     while left := {

@@ -9,29 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from proxy.providers import faults
+from proxy.providers import refused
 from proxy.providers.anthropic import answer, request
 from proxy.providers.anthropic.stream import MessagesReader
 from proxy.providers.carried import CannotCarry
 from proxy.providers.dialect import Call, Told, Uncarried
 from proxy.providers.lenient import dumps
 from proxy.providers.openai import amended
-from proxy.terms import CHAT, Binding, Cause, Diagnosis, Endpoint, Headers, Question, StreamReader
+from proxy.terms import CHAT, Binding, Diagnosis, Endpoint, Headers, Question, StreamReader
 
 PATH = "/messages"
 VERSION = "2023-06-01"
-
-_CODES: Mapping[Cause, str] = {
-    Cause.CONTEXT_LENGTH: "context_length_exceeded",
-    Cause.CONTENT_POLICY: "content_policy_violation",
-    Cause.KEY_INVALID: "invalid_api_key",
-    Cause.ACCESS_DENIED: "access_denied",
-    Cause.MODEL_MISSING: "model_not_found",
-    Cause.RATE_LIMITED: "rate_limit_exceeded",
-    Cause.RATE_LIMITED_SIZE: "rate_limit_exceeded",
-    Cause.QUOTA: "insufficient_quota",
-}
-"""OpenAI's words for what callers look at an error's code for."""
 
 
 class Messages:
@@ -51,6 +39,9 @@ class Messages:
 
     def serves(self, endpoint: Endpoint) -> bool:
         return endpoint == CHAT
+
+    def beside(self, token: str, account: str) -> Headers:
+        return ()
 
     def sifts(self, endpoint: Endpoint, binding: Binding) -> bool:
         return True
@@ -79,16 +70,11 @@ class Messages:
         with_usage = isinstance(options, Mapping) and options.get("include_usage") is True
         return MessagesReader(named, now_unix, with_usage=with_usage)
 
+    def gatherer(self, named: Callable[[str], str | None]) -> StreamReader | None:
+        return None
+
     def refusal(self, body: bytes, diagnosis: Diagnosis) -> bytes:
-        said = faults.error_object(body) or {}
-        kind = said.get("type")
-        error = {
-            "message": said.get("message", "The upstream gave no message."),
-            "type": kind if isinstance(kind, str) else "upstream_error",
-            "param": None,
-            "code": _CODES.get(diagnosis.cause),
-        }
-        return dumps({"error": error})
+        return refused.error(body, diagnosis)
 
 
 class AccountMessages(Messages):

@@ -21,7 +21,7 @@ class ByChat(Through):
     def translate(self, document: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
         return request.translate(document)
 
-    def called(self, name: str) -> str:
+    def called(self, name: str, asked: Mapping[str, Any]) -> str:
         return request.called(name)
 
     def told(self, asked: Mapping[str, Any], document: Mapping[str, Any], now_unix: float) -> dict[str, Any] | None:

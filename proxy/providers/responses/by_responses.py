@@ -35,9 +35,8 @@ class ByResponses(Through):
     def translate(self, document: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
         return chat_request.translate(document)
 
-    def called(self, name: str) -> str:
-        # Nothing else is refused or dropped by a dialect that has the Responses API.
-        return name
+    def called(self, name: str, asked: Mapping[str, Any]) -> str:
+        return chat_request.called(name, asked)
 
     def told(self, asked: Mapping[str, Any], document: Mapping[str, Any], now_unix: float) -> dict[str, Any] | None:
         return chat_answer.completion(document, now_unix)

@@ -64,6 +64,7 @@ OWN = frozenset({*READ, *REFUSED, *DROPPED}) - {
     "top_logprobs",
 }
 """Fields that a Responses request does not have, or has for something else."""
+_MOST = ("max_completion_tokens", "max_tokens")
 _ASKS_NOTHING: Mapping[str, tuple[object, ...]] = {
     "frequency_penalty": (0,),
     "function_call": ("none", "auto"),
@@ -89,7 +90,7 @@ def translate(document: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, .
     made |= {"input": chat_items.translate(asked.get("messages"), dropped), "store": False}
     if asked.get("stream") is True:
         made["stream"] = True
-    for name in ("max_completion_tokens", "max_tokens"):
+    for name in _MOST:
         if name in asked:
             made.setdefault("max_output_tokens", asked[name])
     if "reasoning_effort" in asked:
@@ -150,3 +151,10 @@ def _choice(choice: object) -> object:
             return {"type": "allowed_tools", "mode": mode, "tools": [_choice(each) for each in tools]}
         case _:
             raise CannotCarry("tool_choice", "The choice is left, or it is some function, one by name, or one of some.")
+
+
+def called(name: str, asked: Mapping[str, Any]) -> str:
+    """What the caller calls a field of the Responses request that was made of `asked`."""
+    if name == "max_output_tokens":
+        return next((each for each in _MOST if asked.get(each) is not None), name)
+    return name

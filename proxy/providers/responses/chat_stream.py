@@ -14,6 +14,7 @@ from typing import Any
 
 from proxy.providers import lenient, sse
 from proxy.providers.lenient import dumps
+from proxy.providers.openai import ResponsesReader
 from proxy.providers.responses import chat_answer
 from proxy.terms import Sign, StreamEvent, StreamReader, Usage
 
@@ -67,11 +68,11 @@ class ResponsesRetold:
         if data.startswith(b"[DONE]"):
             return StreamEvent(b"", Sign.DONE)
         document = lenient.loads(data)
-        kind = document.get("type") or name
+        kind = ResponsesReader.kind(name, document)
         if event.sign is Sign.DONE:
             return self._end(document.get("response"))
         begun = self._begin(document.get("response"))
-        read = _READ.get(kind) if isinstance(kind, str) else None
+        read = _READ.get(kind)
         if kind in _DELTAS:
             said = self._words(_DELTAS[kind], _place(document), document.get("delta"))
         else:

@@ -40,8 +40,8 @@ class Through(ABC):
         """The request of the other API, and what it leaves out. Raises CannotCarry."""
 
     @abstractmethod
-    def called(self, name: str) -> str:
-        """What the caller calls a field of the other API's request."""
+    def called(self, name: str, asked: Mapping[str, Any]) -> str:
+        """What the caller calls a field of the other API's request, which was made of `asked`."""
 
     @abstractmethod
     def told(self, asked: Mapping[str, Any], document: Mapping[str, Any], now_unix: float) -> dict[str, Any] | None:
@@ -63,6 +63,9 @@ class Through(ABC):
     def serves(self, endpoint: Endpoint) -> bool:
         return self._inner.serves(self.by if endpoint == self.asked else endpoint)
 
+    def beside(self, token: str, account: str) -> Headers:
+        return self._inner.beside(token, account)
+
     def sifts(self, endpoint: Endpoint, binding: Binding) -> bool:
         return endpoint == self.asked or self._inner.sifts(endpoint, binding)
 
@@ -70,15 +73,17 @@ class Through(ABC):
         if question.endpoint != self.asked:
             return self._inner.call(question, binding)
         ours, theirs = self._apart(binding.params)
+        ask = openai.amended(question.document, ours)
         try:
-            document, dropped = self.translate(openai.amended(question.document, ours))
+            document, dropped = self.translate(ask)
         except CannotCarry as cannot:
             return cannot.uncarried
         asked = replace(question, endpoint=self.by, body=dumps(document), document=document)
         call = self._inner.call(asked, replace(binding, params=theirs))
         if isinstance(call, Uncarried):
-            return Uncarried(self.called(call.detail), self.called(call.param), call.why)
-        return replace(call, dropped=tuple(dict.fromkeys((*dropped, *map(self.called, call.dropped)))))
+            return Uncarried(self.called(call.detail, ask), self.called(call.param, ask), call.why)
+        unsaid = (self.called(name, ask) for name in call.dropped)
+        return replace(call, dropped=tuple(dict.fromkeys((*dropped, *unsaid))))
 
     def answer(self, question: Question, body: bytes, document: Mapping[str, Any], now_unix: float) -> Told | None:
         if question.endpoint != self.asked:
@@ -99,6 +104,10 @@ class Through(ABC):
         inner = self._inner.reader(self._other(question), replace(binding, params=theirs), named, now_unix)
         asked = {**question.document, "model": binding.bound_model or question.model}
         return self.retold(inner, asked, ours, now_unix)
+
+    def gatherer(self, named: Callable[[str], str | None]) -> StreamReader | None:
+        # What it makes is the other API's answer, of which `answer` makes the caller's.
+        return self._inner.gatherer(named)
 
     def refusal(self, body: bytes, diagnosis: Diagnosis) -> bytes:
         said = self._inner.refusal(body, diagnosis)

@@ -122,6 +122,8 @@ class Account:
         token = self._token
         if self.grant.rotates and (token is None or token.refresh is None):
             return False
+        if token is not None and token.early(self._world.unix()):
+            return False
         life = math.inf if token is None or token.expires is None else token.expires - self._since
         return self._world.clock() - self._came >= min(_YOUNG, _YOUNG_SHARE * life)
 

@@ -40,6 +40,8 @@ _FINAL = frozenset(
     }
 )
 """Errors that do not pass by themselves: RFC 6749, RFC 8707, OpenID Connect."""
+_SPENT = frozenset({"refresh_token_expired", "refresh_token_reused", "refresh_token_invalidated", "token_expired"})
+"""OpenAI's words for `invalid_grant`, as the `code` of an error object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class Grant:
     """Or client_credentials."""
     scope: str | None = None
     audience: str | None = None
+    resource: str | None = None
     json: bool = False
     """Ask in JSON, not as a form."""
 
@@ -127,6 +130,7 @@ def _body(grant: Grant, former: Token | None) -> bytes:
         "client_id": grant.client_id if grant.client_secret is None else None,
         "scope": grant.scope,
         "audience": grant.audience,
+        "resource": grant.resource,
     }
     said = {name: value for name, value in fields.items() if value is not None}
     return orjson.dumps(said) if grant.json else urlencode(said).encode()
@@ -138,6 +142,8 @@ def _denied(status: int, body: bytes) -> Denied:
     except orjson.JSONDecodeError:
         document = None
     error = document.get("error") if isinstance(document, dict) else None
+    if isinstance(error, dict) and isinstance(code := error.get("code"), str) and code in _SPENT:
+        error = "invalid_grant"
     if 400 <= status < 500 and isinstance(error, str) and error in _FINAL:
         return Denied(f"oauth_{error}", final=True)
     return Denied(f"http_{status}", final=False)

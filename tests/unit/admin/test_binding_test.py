@@ -370,6 +370,9 @@ def test_the_catalog_is_what_is_configured() -> None:
         (b'{"data":[{"id":7},{"name":"x"},"y",null,{"id":""}]}', set()),
         (b'{"data":{"id":"a"}}', None),
         (b'{"models":[{"name":"a"}]}', None),
+        (b'{"models":[{"slug":"a","visibility":"list"},{"slug":"b"},{"slug":7},"c"]}', {"a", "b"}),
+        (b'{"models":[]}', None),
+        (b'{"models":{"slug":"a"}}', None),
         (b"[]", None),
         (b"", None),
         (b"<html>", None),
@@ -377,5 +380,5 @@ def test_the_catalog_is_what_is_configured() -> None:
     ],
 )
 def test_a_listing_is_read_or_is_none(body: bytes, names: set[str] | None) -> None:
-    """An OpenAI listing gives its ids; anything else is no listing rather than an empty one."""
+    """OpenAI's gives its ids, an account's its slugs; anything else is no listing rather than an empty one."""
     assert models(body) == names

@@ -75,6 +75,47 @@ async def test_a_tripped_target_is_denied_and_comes_home() -> None:
     ]
 
 
+async def test_a_denial_is_found_once_and_holds_as_long_as_it_is_true() -> None:
+    """The same answer for all who come meanwhile; whatever changes it is heard by the next."""
+    bench = Bench()
+    await bench.trip()
+    first = await bench.keeper.admit(_CHAT, "req")
+    assert isinstance(first, View)
+    assert first.until is not None
+    bench.clock.now = first.until - 0.01
+    assert await bench.keeper.admit(_CHAT, "req") is first
+    assert isinstance(await bench.keeper.admit(_CHAT, "req", early=True), Permit)
+    probing = await bench.keeper.admit(_CHAT, "req")
+    assert isinstance(probing, View)
+    assert probing.word is Word.HALF_OPEN
+
+    bench = Bench()
+    await bench.trip()
+    assert isinstance(await bench.keeper.admit(_CHAT, "req"), View)
+    await bench.keeper.operate(_CHAT.target, _POLICY, Operate(Act.ISOLATE, bench.clock.now + 60))
+    isolated = await bench.keeper.admit(_CHAT, "req")
+    assert isinstance(isolated, View)
+    assert isolated.word is Word.ISOLATED
+    assert await bench.keeper.admit(_CHAT, "req") is isolated
+    await bench.keeper.operate(_CHAT.target, _POLICY, Operate(Act.RELEASE))
+    released = await bench.keeper.admit(_CHAT, "req")
+    assert isinstance(released, View)
+    assert released.word is Word.OPEN
+    await bench.keeper.operate(_CHAT.target, _POLICY, Operate(Act.RESET))
+    assert (await bench.permit()).kind == "closed"
+
+
+async def test_a_credential_is_heard_before_a_denial_that_is_known() -> None:
+    """A key that is refused elsewhere is why this tier is not asked either."""
+    bench = Bench()
+    await bench.trip()
+    assert isinstance(await bench.keeper.admit(_CHAT, "req"), View)
+    bench.keeper.settle(await bench.permit(_OTHER), Verdict(Hears.DISABLE, "invalid_api_key", credential=True))
+    denied = await bench.keeper.admit(_CHAT, "req")
+    assert isinstance(denied, View)
+    assert denied.word is Word.DISABLED
+
+
 async def test_targets_are_apart() -> None:
     """One path's outage says nothing of another's."""
     bench = Bench()

@@ -69,7 +69,7 @@ listen: ":80"
 store: redis+cluster://h
 sources:
   openai: {kind: openai, api_key: ${NOBODY}, max_connections: 0}
-  mine:  {kind: chatgpt-account}
+  mine:  {kind: some-account}
   local: {kind: openai-compatible}
 assistants:
   Bot: {}
@@ -90,8 +90,8 @@ edits: true
         "f:5:35: sources.openai.api_key: the environment has no NOBODY; set NOBODY, or write ${NOBODY:-default}",
         "f:5:63: sources.openai.max_connections: out of bounds: it must be 1 to 10000; "
         "choose a value within the bounds",
-        "f:6:17: sources.mine.kind: kind `chatgpt-account` is not served by this version; "
-        "it serves `openai`, `openai-compatible`, `azure-openai`, `anthropic`, `claude-account`",
+        "f:6:17: sources.mine.kind: expected a kind of source; "
+        "it can be `openai`, `openai-compatible`, `azure-openai`, `anthropic`, `claude-account`, `chatgpt-account`",
         "f:7:10: sources.local.base_url: kind `openai-compatible` needs a base_url; "
         "add it, like base_url: http://127.0.0.1:11434/v1",
         "f:9:3: assistants.Bot: not an assistant id; "

@@ -155,7 +155,7 @@ def test_values_are_read(read: Callable[[object], object], written: object, valu
         (words.version, True, "expected the version of the file's form, a whole number"),
         (words.version, 1.0, "expected the version of the file's form, a whole number"),
         (words.version, 0, "there is no such version; this Homeport reads 1"),
-        (words.kind, "chatgpt-account", "kind `chatgpt-account` is not served by this version"),
+        (words.kind, "bedrock", "expected a kind of source"),
         (words.api_version, "2024 10", "expected a version of an API"),
         (words.api_version, "", "expected a version of an API"),
         (words.store, "redis+sentinel://:pw@h/x", "`redis+sentinel` is not served by this version"),

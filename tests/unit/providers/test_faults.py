@@ -30,7 +30,7 @@ _NOW = 1_790_000_000.0
 """Mon, 21 Sep 2026 14:13:20 GMT."""
 _TOKEN = re.compile(r"[a-z0-9_.-]{1,48}")
 _USED_UP = {"anthropic-ratelimit-requests-remaining": "0"}
-_KINDS = ("openai", "openai-compatible", "azure-openai", "anthropic")
+_KINDS = ("openai", "openai-compatible", "azure-openai", "anthropic", "chatgpt-account")
 
 
 @dataclass(frozen=True, slots=True)
@@ -493,6 +493,27 @@ def test_geminis_delay_is_in_its_details() -> None:
     body = [_error("x", code=429, details=[{"@type": "RetryInfo", "retryDelay": "34.5s"}, {"retryDelay": "no"}])]
     assert _read(429, body).retry_after == 34.5
     assert _read(429, body, (("retry-after", "1"),)).retry_after == 1.0
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ({"resets_in_seconds": 529498, "resets_at": 1}, 529_498.0),
+        ({"resets_at": _NOW + 60}, 60.0),
+        ({"resets_at": _NOW - 60}, None),
+        ({"resets_in_seconds": "soon", "resets_at": True}, None),
+        ({"resets_in_seconds": -1}, None),
+        ({"resets_in_seconds": 1e300}, None),
+    ],
+)
+def test_an_accounts_window_says_when_it_ends(said: dict[str, Any], seconds: float | None) -> None:
+    """In the error itself, by HTTP and within a stream; a header beats it."""
+    error = {"type": "usage_limit_reached", "message": "The usage limit has been reached", **said}
+    assert _read(429, {"error": error}, kind="chatgpt-account").retry_after == seconds
+    assert _read(429, {"error": error}, (("retry-after", "7"),), kind="chatgpt-account").retry_after == 7.0
+    within = diagnose_error("chatgpt-account", error, bound_model="m", now_unix=_NOW)
+    assert (within.cause, within.retry_after) == (Cause.QUOTA, seconds)
+    assert status_of(error) == 429
 
 
 @pytest.mark.parametrize(

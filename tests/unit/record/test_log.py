@@ -7,7 +7,7 @@ import threading
 
 import orjson
 
-from proxy.record.log import Log
+from proxy.record.log import Log, pieces
 from tests.unit.record.decisions import decision
 
 
@@ -50,6 +50,27 @@ def test_a_fault_of_ours_tells_its_place_and_not_its_text() -> None:
     log.close()
     assert "ValueError" in stream.getvalue()
     assert "secret" not in stream.getvalue()
+
+
+def test_one_of_several_replicas_names_itself_in_each_line() -> None:
+    """Of an event too, and in plain words."""
+    for human, start in ((False, '"event":"store","replica":"r-2","up":true}'), (True, " store replica=r-2 up=True")):
+        stream = io.StringIO()
+        log = Log(stream, human=human, unix=lambda: 1_790_000_000.0, replica="r-2")
+        log.event("store", up=True)
+        log.close()
+        assert start in stream.getvalue()
+
+
+def test_lines_that_share_a_place_are_handed_over_whole() -> None:
+    """In pieces that a pipe takes at once, whatever the letters weigh; a line that is longer goes by itself."""
+    letters = ((1000, "a"), (1500, "é"), (93, "b"), (1, "c"), (5000, "d"), (3, "e"))
+    a, é, b, c, d, e = (size * letter + "\n" for size, letter in letters)
+    assert len((a + é + b).encode()) == 4096
+    assert list(pieces([a, é, b, c, d, e])) == [a + é + b, c, d, e]
+    assert list(pieces([])) == []
+    sizes = [len(piece.encode()) for piece in pieces(["x" * 99 + "\n"] * 500)]
+    assert (max(sizes), sum(sizes)) == (4000, 50_000)
 
 
 class _Blocked(io.StringIO):

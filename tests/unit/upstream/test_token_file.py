@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import stat
 from pathlib import Path
@@ -17,6 +18,11 @@ from proxy.providers.tokens import Token
 from proxy.routing.bindings import bind
 from proxy.upstream.oauth.token_file import Busy, FileError, TokenFile
 
+
+def _claims(ends: int) -> str:
+    return base64.urlsafe_b64encode(orjson.dumps({"exp": ends})).decode().rstrip("=")
+
+
 _FLAT = {"access_token": "access-0", "refresh_token": "refresh-0", "expires_at": 1790000000, "note": [1]}
 _NESTED = {
     "claudeAiOauth": {
@@ -25,6 +31,17 @@ _NESTED = {
         "expiresAt": 1790000000000,
         "scopes": ["a"],
     },
+    "other": 1,
+}
+_CODEX: dict[str, Any] = {
+    "OPENAI_API_KEY": None,
+    "tokens": {
+        "id_token": "id-0",
+        "access_token": f"x.{_claims(1790000000)}.y",
+        "refresh_token": "refresh-0",
+        "account_id": "acc-1",
+    },
+    "last_refresh": "2026-09-20T14:13:20.123456789Z",
     "other": 1,
 }
 _NEXT = Token("access-1", "refresh-1", 1790003600.5, 1790000001.0, 1)
@@ -48,6 +65,24 @@ def test_a_new_token_takes_the_place_of_the_old_one_and_nothing_else(tmp_path: P
     held = orjson.loads(path.read_bytes())
     assert held.get("note", held.get("other")) == document.get("note", document.get("other"))
     assert held.get("claudeAiOauth", {}).get("scopes") == document.get("claudeAiOauth", {}).get("scopes")
+
+
+def test_the_form_of_codex(tmp_path: Path) -> None:
+    """It has no place for an end, which the token tells itself, and one for when it was got; the rest stays."""
+    path = _put(tmp_path / "auth.json", _CODEX)
+    file = TokenFile(path)
+    first, login = file.read()
+    assert (first.refresh, first.expires, first.version) == ("refresh-0", 1790000000, 0)
+    following = Token(f"x.{_claims(1790003600)}.y", "refresh-1", 1790003600.0, 1790000001.0, 1)
+    file.write(following, login)
+    assert file.read() == (following, login)
+    held = orjson.loads(path.read_bytes())
+    assert held.pop("homeport")["login"] == login
+    assert held == {
+        **_CODEX,
+        "tokens": {**_CODEX["tokens"], "access_token": following.access, "refresh_token": "refresh-1"},
+        "last_refresh": "2026-09-21T14:13:21Z",
+    }
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o400])
