@@ -117,9 +117,12 @@ def _part(ordered: list[float], part: float) -> float | None:
 
 
 def _breakers(facts: Sources) -> Iterator[dict[str, Any]]:
-    for name, label, tier in facts.bindings().tiers():
+    bindings = facts.bindings()
+    # Many assistants share a target, and one look is enough.
+    views = {guard.target: facts.look(guard) for guard in bindings.guards}
+    for name, label, tier in bindings.tiers():
         for endpoint, guard in tier.guards.items():
-            view = facts.look(guard)
+            view = views[guard.target]
             if view.word is Word.CLOSED and not view.failures:
                 continue
             yield {

@@ -114,7 +114,7 @@ class Configured:
                 self._copied = book
             except KeepError:
                 self._tell("revision_not_kept", why="not_kept")
-        await self._told.serve(config, _revision(book, config))
+        await self._told.serve(config, await asyncio.to_thread(_revision, book, config))
         self.file, self.book, self.current = file, book, config
         # The fleet's book is of another history, or another was made in the moment in which the store was flushed.
         if lost := [each.number for each in book.missing(self._had) if each.origin != "file"]:
@@ -193,8 +193,8 @@ class Configured:
             for _ in range(_TRIES):
                 book = self.book
                 if not self._entered:
-                    book = ledger.filed(book, self.current, self.file.fingerprint, self._by_file())
-                book, after = make(book)
+                    book = await self._filed(book, self.file, self.current, "")
+                book, after = await asyncio.to_thread(make, book)
                 if await self._keep(self.book, book):
                     self._entered = True
                     await self._serve(self.file, book, after)
@@ -250,15 +250,14 @@ class Configured:
 
     async def _reload(self, load: Load) -> str:
         assert self._told is not None  # noqa: S101  # as above
-        loaded = await asyncio.to_thread(load)
-        laid = loaded if isinstance(loaded, tuple) else over.laid_over(loaded, self.book.edits, "edits")
+        loaded, laid, same = await asyncio.to_thread(self._read, load)
         if isinstance(laid, tuple):
             self.faults = laid
             self._told.event("reload_refused", faults=[str(fault) for fault in laid])
             return "invalid"
         assert not isinstance(loaded, tuple)  # noqa: S101  # it was laid under the edits
         self.faults = ()
-        if loaded == self.file:
+        if same:
             return "unchanged"
         if late := [name for name in _RESTART if _value(loaded, name) != _value(self.file, name)]:
             self._told.event("restart_needed", fields=late)
@@ -268,6 +267,15 @@ class Configured:
         self._told.event("config", revision=self.revision, by="file", origin="file")
         return "ok"
 
+    def _read(self, load: Load) -> tuple[Config | tuple[Fault, ...], Config | tuple[Fault, ...], bool]:
+        """The file; with the edits on it; whether it is the one that is served. Works beside the event loop."""
+        loaded = load()
+        laid = loaded if isinstance(loaded, tuple) else over.laid_over(loaded, self.book.edits, "edits")
+        return loaded, laid, loaded == self.file
+
+    async def _filed(self, book: Ledger, file: Config, laid: Config, note: str) -> Ledger:
+        return await asyncio.to_thread(lambda: ledger.filed(book, laid, file.fingerprint, self._by_file(), note))
+
     async def _enter_file(self, file: Config, laid: Config, note: str) -> tuple[Ledger, Config]:
         """The book with the file in it, and what is in force then.
 
@@ -276,7 +284,7 @@ class Configured:
         book = self.book
         try:
             for _ in range(_TRIES):
-                filed = ledger.filed(book, laid, file.fingerprint, self._by_file(), note)
+                filed = await self._filed(book, file, laid, note)
                 if filed is book or await self._keep(book, filed):
                     self._entered = True
                     return filed, laid

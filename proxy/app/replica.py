@@ -18,6 +18,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ from proxy.record.lately import Lately
 from proxy.record.live_metrics import Configuration, Now
 from proxy.record.log import Log
 from proxy.record.metrics import Metrics
-from proxy.routing.bindings import Bindings, bind, targets
+from proxy.routing.bindings import Bindings, bind
 from proxy.routing.decision import Decision
 from proxy.routing.walk import Ports
 from proxy.upstream.listing import Listings
@@ -102,7 +103,7 @@ class Replica:
         self._retiring: list[Upstreams] = []
         """Those of former configurations, by which requests in flight still go."""
         bindings = bind(config, self.configured.revision, building.identify)
-        self._targets = targets(bindings)
+        self._bound, self._targets = config, dict(bindings.targets)
         asking: Counter[str] = Counter()
         serving = self._serving(config, bindings)
         self._ended = Ended(self._tell, log.failed)
@@ -159,7 +160,7 @@ class Replica:
         return link, Journal(keep, age, time.time, journal), book, tokens
 
     def _serving(self, config: schema.Config, bindings: Bindings) -> Serving:
-        for guard in bindings.guards():
+        for guard in bindings.guards:
             self._keeper.watch(guard)
         ports = Ports(self._keeper, self._upstreams.send, time.monotonic)
         return Serving(self._name, Identity(config), bindings, ports, building.bounds(config))
@@ -168,14 +169,16 @@ class Replica:
 
     async def serve(self, config: schema.Config, revision: str) -> None:
         """Serve another configuration from now on; what is in flight ends by the one that it began with."""
-        bindings = await asyncio.to_thread(bind, config, revision, building.identify)
         former, upstreams = self.edge.serving, self._upstreams
+        bindings = replace(former.bindings, revision=revision)
+        if config is not self._bound:
+            bindings = await asyncio.to_thread(bind, config, revision, building.identify)
         self._upstreams = Upstreams(building.sources(config, self._accounts), upstreams)
         self._metrics.accounts(self._accounts.by_source)
         await self._accounts.settle()
-        self._targets |= targets(bindings)
+        self._targets |= bindings.targets
         self._metrics.follow(bindings)
-        self.edge.serving = self._serving(config, bindings)
+        self.edge.serving, self._bound = self._serving(config, bindings), config
         self._spawn(self._retire(former, upstreams))
 
     async def _retire(self, former: Serving, upstreams: Upstreams) -> None:

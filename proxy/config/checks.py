@@ -145,20 +145,18 @@ def _cooldowns(config: Config) -> Iterator[Finding]:
 def _shared_policies(config: Config) -> Iterator[Finding]:
     first: dict[tuple[object, ...], tuple[str, Thresholds, Loc]] = {}
     told: set[str] = set()
+    owners = {name: (source.kind, source.base_url, source.credential) for name, source in config.sources.items()}
+    policies: dict[tuple[str, str | None], Thresholds] = {}
     for assistant in config.assistants:
+        own = assistant if config.assistants[assistant].apart else None
         for chain, loc, binding in _bindings(config, assistant):
             source, model = config.sources.get(binding.source), config.model_of(binding)
             if source is None or model is None:
                 continue
-            policy = config.policy(assistant, binding.source)
-            target = (
-                source.kind,
-                source.base_url,
-                source.credential,
-                model,
-                chain,
-                assistant if policy.own else None,
-            )
+            policy = policies.get((binding.source, own))
+            if policy is None:
+                policy = policies[binding.source, own] = config.policy(assistant, binding.source)
+            target = (*owners[binding.source], model, chain, own)
             name, other, place = first.setdefault(target, (binding.source, policy, loc))
             if other != policy and binding.source not in told:
                 told.add(binding.source)
@@ -215,7 +213,7 @@ def _tiers_of(config: Config, base: Loc, chain: Chain) -> Iterator[Finding]:
         remedy = "remove some, or raise limits.max_fallbacks"
         problem = f"{len(chain.fallbacks)} fallbacks, and {most} are allowed"
         yield Finding((*base, "fallbacks", most), problem, remedy, (("limits", "max_fallbacks"),))
-    seen: dict[str, Loc] = {}
+    seen: dict[tuple[str, str | None, str], Loc] = {}
     for loc, binding in _tiers(base, chain):
         if binding.source not in config.sources:
             yield _unknown((*loc, "source"), "sources", binding.source, list(config.sources))
@@ -229,9 +227,10 @@ def _tiers_of(config: Config, base: Loc, chain: Chain) -> Iterator[Finding]:
             yield Finding(loc, problem, "remove one of them", (first, loc))
 
 
-def _same_tier(config: Config, binding: Binding) -> str:
-    params, model = binding.params, config.model_of(binding)
-    return json.dumps([binding.source, model, sorted(params.drop), dict(params.set), dict(params.cap)], sort_keys=True)
+def _same_tier(config: Config, binding: Binding) -> tuple[str, str | None, str]:
+    params = binding.params
+    changed = [sorted(params.drop), dict(params.set), dict(params.cap)]
+    return binding.source, config.model_of(binding), json.dumps(changed, sort_keys=True) if any(changed) else ""
 
 
 def _tier_name(loc: Loc) -> str:

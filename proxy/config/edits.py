@@ -43,6 +43,8 @@ def laid_over(config: Config, edits: Edits, name: str) -> Config | tuple[Fault, 
     """
     faults: list[Fault] = []
     assistants = dict(config.assistants)
+    if edits.keys().isdisjoint(assistants):
+        return config
     for assistant, fields in edits.items():
         if assistant not in assistants:
             continue

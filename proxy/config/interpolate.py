@@ -34,12 +34,12 @@ def shield(text: str) -> str:
 
 def unshield(text: str) -> str:
     """Undo `shield`."""
-    return text.translate(_SHOW)
+    return text if text.isascii() else text.translate(_SHOW)
 
 
 def shielded(text: str) -> bool:
     """Does the text hold a character of `shield`'s?"""
-    return any(ord(character) in _SHOW for character in text)
+    return not text.isascii() and any(ord(character) in _SHOW for character in text)
 
 
 class Interpolation:

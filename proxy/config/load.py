@@ -131,23 +131,22 @@ class _Loading:
         return node is not None
 
     def _conclude(self, findings: list[Finding]) -> None:
+        around = {suspect[:depth] for suspect in self._suspect for depth in range(len(suspect) + 1)}
         for finding in findings:
             loc = yaml_map.locate(self._root, finding.loc, self._without)
             grounds = [loc, *(yaml_map.locate(self._root, each, self._without) for each in finding.rests_on)]
-            if any(_overlap(ground, suspect) for ground in grounds for suspect in self._suspect):
+            if any(ground in around or self._within_suspect(ground) for ground in grounds):
                 continue
             line, column = yaml_map.position(self._root, loc)
             self.faults.append(Fault(self._name, line, column, dotted(loc), finding.problem, finding.remedy))
+
+    def _within_suspect(self, loc: Loc) -> bool:
+        return any(loc[:depth] in self._suspect for depth in range(len(loc) + 1))
 
 
 def _unknown_first(error: ValidationError) -> list[Any]:
     """A mistaken key explains the missing one."""
     return sorted(error.errors(include_url=False), key=lambda each: each["type"] != "extra_forbidden")
-
-
-def _overlap(one: Loc, other: Loc) -> bool:
-    shorter = min(len(one), len(other))
-    return one[:shorter] == other[:shorter]
 
 
 def from_environment(env: Mapping[str, str]) -> Config | tuple[Fault, ...]:
@@ -180,6 +179,8 @@ def from_environment(env: Mapping[str, str]) -> Config | tuple[Fault, ...]:
 def override(config: Config, listen: str | None, admin: str | None) -> Config | tuple[Fault, ...]:
     """The configuration with the command line's addresses in place of its own."""
     faults: list[Fault] = []
+    if listen is None and admin is None:
+        return config
 
     def given(option: str, value: str | None, otherwise: Address) -> Address:
         try:

@@ -9,10 +9,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -220,6 +221,11 @@ class Assistant(Chain):
     timeouts: Timeouts = Field(default_factory=Timeouts)
     breaker: OwnBreaker | None = None
 
+    @property
+    def apart(self) -> bool:
+        """It asked for breakers of its own."""
+        return self.breaker is not None and self.breaker.scope is not None
+
 
 class Client(Part):
     """Somebody who may call."""
@@ -337,12 +343,21 @@ class Config(Part):
         url = self.store.get_secret_value()
         return None if url == "memory" else words.shared_store(url)
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
-        """Names what the configuration says, secrets left out as in every repr: equal where the same is configured."""
+        """Names what the configuration says, secrets left out as in every repr: equal where the same is configured.
+
+        Worked out once, since every page and scrape asks for it and it takes a while with many assistants.
+        """
         # Where one replica listens and keeps its state is its own.
         same = self.model_copy(update={"listen": None, "admin": None, "state_dir": None})
         return hashlib.sha256(repr(same).encode()).hexdigest()[:12]
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Another configuration, whose fingerprint is its own."""
+        copy = super().model_copy(update=update, deep=deep)
+        copy.__dict__.pop("fingerprint", None)
+        return copy
 
     def model_of(self, binding: Binding) -> str | None:
         """The model that a binding is bound to: its own, or else its source's default; None where neither names one."""
@@ -351,6 +366,5 @@ class Config(Part):
 
     def policy(self, assistant: str, source: str) -> Thresholds:
         """The breaker values for one assistant's use of one source; both must exist."""
-        own = self.assistants[assistant].breaker
-        layer = own if own is not None and own.scope is not None else None
-        return merge(self.breaker, self.sources[source].breaker, layer)
+        own = self.assistants[assistant]
+        return merge(self.breaker, self.sources[source].breaker, own.breaker if own.apart else None)

@@ -57,5 +57,6 @@ def merge(*layers: Breaker | None) -> Thresholds:
     merged: dict[str, Any] = {}
     for layer in layers:
         if layer is not None:
-            merged |= layer.model_dump(exclude_none=True, exclude={"scope"})
+            said = ((name, getattr(layer, name)) for name in Breaker.model_fields)
+            merged |= {name: value for name, value in said if value is not None}
     return Thresholds(**merged, own=any(isinstance(layer, OwnBreaker) for layer in layers))

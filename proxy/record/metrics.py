@@ -24,7 +24,7 @@ from proxy.breaker.state import Moved, Word
 from proxy.record.lately import prefix
 from proxy.record.live_metrics import Kept, Live, Now, Shared
 from proxy.record.series import Spreads, Values
-from proxy.routing.bindings import Bindings, Target, targets
+from proxy.routing.bindings import Bindings, Target
 from proxy.routing.decision import Decision, Skipped, Step, word
 from proxy.terms import CHAT
 from proxy.upstream.oauth.account import RESULTS
@@ -137,6 +137,7 @@ class Metrics:
         self._reloaded_at()
         self._reloaded_well().set(1)
         self._targets: dict[str, Target] = {}
+        self._followed: set[str] = set()
         self.follow(now.bindings())
         self._show(Live(now))
         self._show(Kept(now))
@@ -154,8 +155,10 @@ class Metrics:
 
     def follow(self, bindings: Bindings) -> None:
         """These are in force from now on: what is known of them from the start is there from the start."""
-        self._targets |= targets(bindings)
-        for name in bindings.routes:
+        self._targets |= bindings.targets
+        new = [name for name in bindings.routes if name not in self._followed]
+        self._followed.update(new)
+        for name in new:
             for outcome, code in _FROM_BOOT:
                 for stream in ("false", "true"):
                     self._requests(name, CHAT.name, stream, outcome, code)

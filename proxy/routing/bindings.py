@@ -4,12 +4,14 @@
    where it asked for breakers of its own. Rebinding a tier or rotating a key makes another target, with fresh state;
    an account whose token is refreshed stays the same.
 2. A credential appears in a target's name only as the keyed digest that `identify` makes of it.
+3. What it costs grows with the tiers alone, however many of them share a target: guards are shared as well.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from proxy.breaker.permit import Guard
@@ -78,97 +80,127 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Bindings:
-    """Every assistant's route."""
+    """Every assistant's route, and what is known of all of them together."""
 
     routes: Mapping[str, Route]
     revision: str
     """Names the configuration that they were made of."""
+    guards: tuple[Guard, ...] = ()
+    """Those of every tier and endpoint, each target's once."""
+    targets: Mapping[str, Target] = field(default_factory=dict)
+    """Every guard's rows, by name."""
 
     def tiers(self) -> Iterator[tuple[str, str, Tier]]:
         """Every assistant's tiers, with what operators call them: primary, fallback-1, embeddings/primary, …"""
-        for name, route in self.routes.items():
-            for key, chain in (("", route.own), *route.chains.items()):
-                for tier in chain.tiers:
-                    yield name, f"{key}/{tier.name}" if key else tier.name, tier
-
-    def guards(self) -> Iterator[Guard]:
-        """Those of every tier and endpoint."""
-        for _, _, tier in self.tiers():
-            yield from tier.guards.values()
+        return _tiers(self.routes)
 
 
-def targets(bindings: Bindings) -> dict[str, Target]:
-    """Every guard's rows, by name."""
-    found: dict[str, Target] = {}
-    for name, _, tier in bindings.tiers():
+def _tiers(routes: Mapping[str, Route]) -> Iterator[tuple[str, str, Tier]]:
+    for name, route in routes.items():
+        for key, chain in (("", route.own), *route.chains.items()):
+            for tier in chain.tiers:
+                yield name, f"{key}/{tier.name}" if key else tier.name, tier
+
+
+def _guards(routes: Mapping[str, Route]) -> tuple[Guard, ...]:
+    found: dict[str, Guard] = {}
+    for _, _, tier in _tiers(routes):
+        for guard in tier.guards.values():
+            # A credential's row goes by the values of the last tier that uses it.
+            found.pop(guard.target, None)
+            found[guard.target] = guard
+    return tuple(found.values())
+
+
+def _targets(routes: Mapping[str, Route]) -> dict[str, Target]:
+    found: dict[str, tuple[str, str, str]] = {}
+    users: dict[str, dict[str, None]] = {}
+    for name, _, tier in _tiers(routes):
+        source, model = tier.binding.source, tier.binding.model
         for endpoint, guard in tier.guards.items():
-            _add(found, guard.target, Target(tier.binding.source, tier.binding.model, endpoint, (name,)))
+            found.setdefault(guard.target, (source, model, endpoint))
+            users.setdefault(guard.target, {})[name] = None
             if guard.credential is not None:
-                _add(found, guard.credential, Target(tier.binding.source, "*", "*", (name,)))
-    return found
-
-
-def _add(found: dict[str, Target], row: str, target: Target) -> None:
-    known = found.setdefault(row, target)
-    if target.assistants[0] not in known.assistants:
-        found[row] = replace(known, assistants=known.assistants + target.assistants)
+                found.setdefault(guard.credential, (source, "*", "*"))
+                users.setdefault(guard.credential, {})[name] = None
+    return {row: Target(*said, tuple(users[row])) for row, said in found.items()}
 
 
 def bind(config: schema.Config, revision: str, identify: Callable[[str], str]) -> Bindings:
     """The table of a checked configuration. `identify` turns a secret into a name that does not give it away."""
-    return Bindings({name: _route(config, name, identify) for name in config.assistants}, revision)
+    binder = _Binder(config, identify)
+    routes = {name: binder.route(name) for name in config.assistants}
+    return Bindings(routes, revision, _guards(routes), _targets(routes))
 
 
-def _route(config: schema.Config, name: str, identify: Callable[[str], str]) -> Route:
-    assistant = config.assistants[name]
+class _Binder:
+    """One run over a configuration: what many tiers share is made once."""
 
-    def chain(
-        primary: schema.Binding | None, fallbacks: tuple[schema.Binding, ...], endpoints: list[Endpoint]
-    ) -> Chain:
-        named = ([] if primary is None else [("primary", primary)]) + [
-            (f"fallback-{place}", binding) for place, binding in enumerate(fallbacks, start=1)
-        ]
-        tiers = tuple(_tier(config, name, tier, binding, endpoints, identify) for tier, binding in named)
-        return Chain(tiers, cleared=primary is None, declares=any(t.binding.supports is not None for t in tiers))
+    def __init__(self, config: schema.Config, identify: Callable[[str], str]) -> None:
+        self._config, self._identify = config, identify
+        self._credentials: dict[str, str | None] = {}
+        self._guards: dict[tuple[str, str, str | None, str], Mapping[str, Guard]] = {}
+        """By source, model, the chain's key, and the assistant where it has breakers of its own."""
 
-    return Route(
-        assistant=name,
-        own=chain(assistant.primary, assistant.fallbacks, [e for e in ENDPOINTS if e.chain is None]),
-        chains={
-            key: chain(each.primary, each.fallbacks, [e for e in ENDPOINTS if e.chain == key])
-            for key, each in assistant.chains.items()
-        },
-        timeouts=assistant.timeouts,
-    )
-
-
-def _tier(
-    config: schema.Config,
-    assistant: str,
-    tier: str,
-    bound: schema.Binding,
-    endpoints: list[Endpoint],
-    identify: Callable[[str], str],
-) -> Tier:
-    source, model = config.sources[bound.source], config.model_of(bound)
-    assert model is not None  # noqa: S101  # a checked configuration names one for every binding
-    speaks, binding = source.speaks, bound.resolve(source.kind, model)
-    secret = source.credential
-    credential = f"{source.kind}|{source.base_url}|{identify(secret)}" if secret else None
-    values = config.policy(assistant, bound.source)
-    policy = Policy(
-        values.failure_threshold, values.failure_rate, values.minimum_calls, values.cooldown, values.cooldown_max
-    )
-    scope = f"|{assistant}" if values.own else ""
-    guards = {
-        endpoint.name: Guard(
-            f"{source.kind}|{source.base_url}|{model}|{endpoint.name}|{credential or ''}{scope}",
-            credential,
-            policy,
+    def route(self, name: str) -> Route:
+        assistant = self._config.assistants[name]
+        return Route(
+            assistant=name,
+            own=self._chain(name, assistant, None),
+            chains={key: self._chain(name, each, key) for key, each in assistant.chains.items()},
+            timeouts=assistant.timeouts,
         )
-        for endpoint in endpoints
-    }
-    lacks = frozenset(each.name for each in endpoints if not speaks.serves(each))
-    sifters = {each.name: speaks for each in endpoints if each.name not in lacks and speaks.sifts(each, binding)}
-    named: ModelFrom = "source" if bound.model is None else "binding"
-    return Tier(tier, binding, guards, lacks, sifters, named)
+
+    def _chain(self, assistant: str, chain: schema.Chain, key: str | None) -> Chain:
+        named = ([] if chain.primary is None else [("primary", chain.primary)]) + [
+            (f"fallback-{place}", binding) for place, binding in enumerate(chain.fallbacks, start=1)
+        ]
+        tiers = tuple(self._tier(assistant, tier, binding, key) for tier, binding in named)
+        declares = any(tier.binding.supports is not None for tier in tiers)
+        return Chain(tiers, cleared=chain.primary is None, declares=declares)
+
+    def _tier(self, assistant: str, tier: str, bound: schema.Binding, key: str | None) -> Tier:
+        source, model = self._config.sources[bound.source], self._config.model_of(bound)
+        assert model is not None  # noqa: S101  # a checked configuration names one for every binding
+        speaks, binding = source.speaks, bound.resolve(source.kind, model)
+        endpoints = _endpoints(key)
+        lacks = frozenset(each.name for each in endpoints if not speaks.serves(each))
+        sifters = {each.name: speaks for each in endpoints if each.name not in lacks and speaks.sifts(each, binding)}
+        named: ModelFrom = "source" if bound.model is None else "binding"
+        return Tier(tier, binding, self._guarding(assistant, bound.source, model, key), lacks, sifters, named)
+
+    def _guarding(self, assistant: str, source: str, model: str, key: str | None) -> Mapping[str, Guard]:
+        apart = assistant if self._config.assistants[assistant].apart else ""
+        known = self._guards.get((source, model, key, apart))
+        if known is None:
+            known = self._guards[source, model, key, apart] = self._guard(assistant, source, model, key)
+        return known
+
+    def _guard(self, assistant: str, name: str, model: str, key: str | None) -> Mapping[str, Guard]:
+        source, values = self._config.sources[name], self._config.policy(assistant, name)
+        credential = self._credential(name)
+        policy = Policy(
+            values.failure_threshold, values.failure_rate, values.minimum_calls, values.cooldown, values.cooldown_max
+        )
+        scope = f"|{assistant}" if values.own else ""
+        return {
+            endpoint.name: Guard(
+                f"{source.kind}|{source.base_url}|{model}|{endpoint.name}|{credential or ''}{scope}",
+                credential,
+                policy,
+            )
+            for endpoint in _endpoints(key)
+        }
+
+    def _credential(self, name: str) -> str | None:
+        if name not in self._credentials:
+            source = self._config.sources[name]
+            key = self._identify(secret) if (secret := source.credential) else None
+            self._credentials[name] = key and f"{source.kind}|{source.base_url}|{key}"
+        return self._credentials[name]
+
+
+@functools.cache
+def _endpoints(key: str | None) -> tuple[Endpoint, ...]:
+    """Those that go by an assistant's own chain, or by the chain of this key."""
+    return tuple(each for each in ENDPOINTS if each.chain == key)

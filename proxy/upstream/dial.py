@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import socket
 import ssl
 from collections.abc import Callable
@@ -37,7 +38,7 @@ class Dialer:
         self.proxy = None if proxy is None else forward_proxy(proxy)
         self._private = private
         self._names = Names(lookup)
-        self._trust = ssl.create_default_context(cafile=ca_file)
+        self._trust = _system_trust() if ca_file is None else ssl.create_default_context(cafile=ca_file)
 
     async def dial(self, target: Target, limit: float, make: Callable[[], Connection]) -> Connection | Diagnosis:
         """A connection over which `target` can be asked, within `limit` seconds."""
@@ -146,3 +147,9 @@ def _unconnected(error: Exception) -> Diagnosis:
             return Diagnosis(Cause.NETWORK, "proxy_error")
         case _:
             return local(error) or Diagnosis(Cause.NETWORK, "connect_error")
+
+
+@functools.cache
+def _system_trust() -> ssl.SSLContext:
+    """Read once: it takes a while, and many sources trust the same authorities."""
+    return ssl.create_default_context()

@@ -92,7 +92,7 @@ def _full() -> Metrics:
     assert isinstance(made, schema.Config), made
     bindings = bind(made, "1", lambda secret: "digest")
     keeper = Keeper(time.monotonic, lambda: "token", random.random, lambda target, move: None, None)
-    for guard in bindings.guards():
+    for guard in bindings.guards:
         keeper.watch(guard)
     return Metrics(now(bindings, look=keeper.look))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from proxy.config import load
 from proxy.config.schema import Config
-from proxy.routing.bindings import Bindings, Tier, bind, targets
+from proxy.routing.bindings import Bindings, Tier, bind
 
 _FILE = """
 version: 1
@@ -42,9 +42,9 @@ def test_health_is_the_models_whoever_names_it() -> None:
     """One target while the default is what another binding names; another default is another one, with fresh state."""
     before, after = _bindings("one"), _bindings("two")
     assert _primary(before, "unnamed").guards == _primary(before, "named").guards
-    shared = targets(before)[_primary(before, "named").guards["chat_completions"].target]
+    shared = before.targets[_primary(before, "named").guards["chat_completions"].target]
     assert (shared.model, shared.assistants) == ("one", ("named", "unnamed"))
     assert _primary(after, "named").guards == _primary(before, "named").guards
     moved = _primary(after, "unnamed").guards["chat_completions"].target
-    assert moved not in targets(before)
-    assert (targets(after)[moved].model, targets(after)[moved].assistants) == ("two", ("unnamed",))
+    assert moved not in before.targets
+    assert (after.targets[moved].model, after.targets[moved].assistants) == ("two", ("unnamed",))

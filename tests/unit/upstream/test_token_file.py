@@ -154,7 +154,7 @@ def _credential(folder: Path) -> tuple[str, Config]:
         folder,
     )
     assert isinstance(config, Config), config
-    (guard, *_) = bind(config, "1", lambda secret: secret).guards()
+    (guard, *_) = bind(config, "1", lambda secret: secret).guards
     assert guard.credential is not None
     return guard.credential, config
 
