@@ -29,14 +29,14 @@ _EVERY = 0.5
 _LASTS = 3.0
 """Seconds that one side of a round lasts."""
 KINDS = {
-    "reload": f"a reload, {ASSISTANTS} assistants, every {_EVERY:g} s",
-    "reconnect": f"Redis hangs up, every {_EVERY:g} s",
-    "journal": "the journal's flush, 5 a second",
+    "reload": f"reloads, {ASSISTANTS} assistants",
+    "reconnect": "a Redis that hangs up",
+    "journal": "the journal's flush",
 }
 SHOWN = ("without, p99", "with, p99", "added to p99", "added to max")
 
 MEASURES = tuple(
-    Measure(key, f"ms of a request beside {title}", must=10, absolute=True, shown=SHOWN, owes="added to p99")
+    Measure(key, f"ms of a request, {title}", must=10, absolute=True, shown=SHOWN, owes="added to p99")
     for key, title in KINDS.items()
 )
 Disturb = Callable[[], Awaitable[object]]

@@ -24,7 +24,7 @@ SECOND, LAST = "second tenth", "last tenth"
 MEASURES = (
     Measure(
         "resident",
-        "MiB resident, one process, 10⁶ requests",
+        "MiB resident, one process all along",
         must=4,
         absolute=True,
         shown=(EARLY, LATE, GROWTH),

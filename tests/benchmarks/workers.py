@@ -1,7 +1,7 @@
 """What a second worker on the same host adds: `homeport serve --workers 2` beside one process, both on one Redis.
 
 1. A keep-alive connection stays with the worker that took it, so chance divides the load. What the pair can serve is
-   bounded by the worker that got most: its CPU for each request of both is compared with that of a process alone.
+   bounded by the worker that got most: its CPU over the requests of both is compared with that of a process alone.
 2. Nothing is kept on a core of its own here: workers, load and upstream share all that there are. The requests a second
    that come of it say how much the machine does, not what workers could.
 """
@@ -27,7 +27,7 @@ ONE, TWO = "1 worker", "2 workers"
 MEASURES = (
     Measure(
         "busiest",
-        f"busiest worker's CPU µs per request of all, c={_CALLERS}",
+        f"busiest worker's CPU µs per request, c={_CALLERS}",
         ONE,
         round(1 / 1.8, 3),
         shown=(ONE, TWO),
