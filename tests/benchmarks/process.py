@@ -33,9 +33,13 @@ class NotStarted(Exception):
 
 def settle_here() -> None:
     """Keep this process, and what it starts for the load, on the load's core, with as many files as it may have."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files(), files()))
     os.sched_setaffinity(0, _LOAD)
+
+
+def files() -> int:
+    """How many a process may have open."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 
 
 @contextlib.contextmanager
