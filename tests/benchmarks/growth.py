@@ -20,6 +20,8 @@ from tests.benchmarks.settings import Serving, assistant
 
 _COUNTS = (1, 1000, 10_000)
 _NAMES = _ONE, _THOUSAND, _MANY = "1 assistant", "1,000 assistants", "10,000 assistants"
+_LOOKS = 1.5
+"""Seconds until a changed file has been noticed."""
 
 MEASURES = (
     Measure("cpu_request", "CPU µs per request by assistants", _ONE, 1.1, shown=_NAMES, owes=_MANY),
@@ -55,8 +57,11 @@ class Growth:
             # Who goes first changes, as everywhere.
             for at in range(len(serving)):
                 await self._cpu(*serving[(at + number) % len(serving)])
-            for name, _, each in serving:
-                self.samples["reload"][name].append(await settings.reload(each))
+        for name, _, each in serving * self._plan.rounds:
+            took = await settings.reload(each)
+            self.samples["reload"][name].append(took)
+            # Who watches the file reads it once more.
+            await asyncio.sleep(_LOOKS + 2 * took)
 
     async def _start(self, name: str, port: int, count: int, stack: contextlib.ExitStack) -> Serving:
         sys.stderr.write(f"growth: a start with {name}\n")

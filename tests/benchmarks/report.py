@@ -79,11 +79,11 @@ MEASURES = (
     ),
     Measure(
         "cpu_request",
-        "CPU µs per request, primary fails at once: a hop",
+        "CPU µs per request, one hop: primary fails",
         HOMEPORT.name,
         shown=(HOMEPORT.name, HOMEPORT_HOP.name),
     ),
-    Measure("p50", "p50 µs of one caller, with a hop", HOMEPORT.name, shown=(HOMEPORT.name, HOMEPORT_HOP.name)),
+    Measure("p50", "p50 µs of one caller, one hop", HOMEPORT.name, shown=(HOMEPORT.name, HOMEPORT_HOP.name)),
     *(
         Measure(
             f"cpu_event_{pause}",
