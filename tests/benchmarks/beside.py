@@ -28,6 +28,8 @@ _EVERY = 0.5
 """Seconds between disturbances."""
 _LASTS = 3.0
 """Seconds that one side of a round lasts."""
+_REST = 1.5
+"""Seconds until what a side has begun is over: who watches a file that changed reads it once more."""
 KINDS = {
     "reload": f"reloads, {ASSISTANTS} assistants",
     "reconnect": "a Redis that hangs up",
@@ -48,7 +50,6 @@ class Beside:
     def __init__(self, plan: Plan, folder: Path, stack: contextlib.ExitStack) -> None:
         self._plan, self._folder, self._stack = plan, folder, stack
         self._redis = stack.enter_context(redis_server.running())
-        self._reloads = 0
         self.samples: Samples = defaultdict(lambda: defaultdict(list))
 
     async def go(self) -> None:
@@ -77,6 +78,7 @@ class Beside:
     async def _both(self, kind: str, control: Serving, serving: Serving, disturb: Disturb | None) -> None:
         quiet = await _side(control, None, _LASTS)
         disturbed = await _side(serving, disturb, _LASTS)
+        await asyncio.sleep(_REST)
         p99, most = _slow(quiet)
         p99_beside, most_beside = _slow(disturbed)
         for shown, value in zip(SHOWN, (p99, p99_beside, p99_beside - p99, most_beside - most), strict=True):
