@@ -12,7 +12,7 @@ help:
 	@echo "make demo       see what Homeport does: simulated upstreams, no key needed (Ctrl-C ends it)"
 	@echo "make test       lint, types, import contracts and every test but the long ones"
 	@echo "make test-long  the long tests"
-	@echo "make bench      CPU per request beside nginx and a 30-line proxy; what sharing breakers costs and gives"
+	@echo "make bench      what it costs, beside nginx, HAProxy and a 30-line proxy; writes docs/performance.md (20 minutes)"
 
 $(BIN)/homeport: pyproject.toml .ci/setup
 	@.ci/setup $(VENV)
@@ -52,8 +52,9 @@ test-long: setup
 
 bench: setup
 	@.ci/need nginx nginx-light
+	@.ci/need haproxy haproxy
 	@.ci/need redis-server redis-server
-	$(BIN)/python -m tests.benchmarks
+	$(BIN)/python -m tests.benchmarks --write docs/performance.md
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -55,22 +55,26 @@ class Candidate:
     """Writes what the process needs into its folder; None is the upstream itself, with nothing between."""
     loads: frozenset[Load]
     dead_primary: bool = False
+    hop: bool = False
+    """Its primary fails every request at once, and no breaker may hear of it."""
     claude: bool = False
     """Its upstream speaks Anthropic's API, so what it serves is translated."""
 
 
-def find_nginx() -> str | None:
-    """nginx's path; sbin is not on everyone's PATH."""
+def find(name: str) -> str | None:
+    """A program's path; sbin is not on everyone's PATH."""
     return shutil.which(
-        "nginx", path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
+        name, path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
     )
 
 
-def _nginx(place: Place) -> Command:
+def nginx(place: Place, connections: int = 4096) -> Command:
+    """`connections`: that it may have, both sides together."""
     config = place.folder / "nginx.conf"
-    config.write_text(_NGINX.format(folder=place.folder, port=place.port, upstream=place.upstream))
+    text = _NGINX.format(folder=place.folder, port=place.port, upstream=place.upstream, connections=connections)
+    config.write_text(text)
     errors = str(place.folder / "error.log")
-    arguments = (find_nginx() or "nginx", "-p", str(place.folder), "-c", str(config), "-e", errors)
+    arguments = (find("nginx") or "nginx", "-p", str(place.folder), "-c", str(config), "-e", errors)
     return Command(arguments, place.port, "/connections")
 
 
@@ -79,7 +83,7 @@ _NGINX = """\
 daemon off;
 worker_processes 1;
 pid {folder}/nginx.pid;
-events {{ worker_connections 4096; }}
+events {{ worker_connections {connections}; }}
 http {{
     access_log off;
     tcp_nodelay on;
@@ -109,6 +113,29 @@ http {{
 """
 
 
+def _haproxy(place: Place) -> Command:
+    config = place.folder / "haproxy.cfg"
+    config.write_text(_HAPROXY.format(port=place.port, upstream=place.upstream))
+    return Command((find("haproxy") or "haproxy", "-db", "-f", str(config)), place.port, "/connections")
+
+
+_HAPROXY = """\
+# One thread, keep-alive on both sides, no log. What it lends of its connections is as free as nginx is with its own.
+global
+    nbthread 1
+    maxconn 4096
+defaults
+    mode http
+    http-reuse always
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+listen bench
+    bind 127.0.0.1:{port}
+    server mock 127.0.0.1:{upstream}
+"""
+
+
 def _plain(place: Place) -> Command:
     script = Path(__file__).with_name("plain_proxy.py")
     arguments = (sys.executable, str(script), str(place.port), f"http://127.0.0.1:{place.upstream}")
@@ -121,6 +148,10 @@ def _homeport(place: Place) -> Command:
 
 def _homeport_dead(place: Place) -> Command:
     return _serve(place, primary=place.dead)
+
+
+def _homeport_hop(place: Place) -> Command:
+    return _serve(place, primary=place.upstream, path="/failing/v1", faults="[{status: 503, cause: unsupported}]")
 
 
 def _homeport_claude(place: Place) -> Command:
@@ -150,6 +181,8 @@ def _serve(
     *,
     primary: int,
     kind: str = "openai-compatible",
+    path: str = "/v1",
+    faults: str = "[]",
     store: str = "memory",
     chains: int = 0,
     keep: int = 20_000,
@@ -162,6 +195,8 @@ def _serve(
         keep=keep,
         kind=kind,
         primary=primary,
+        path=path,
+        faults=faults,
         more=_DEAD.format(dead=place.dead) if chains else "",
         fallback=place.upstream,
         assistant=ASSISTANT,
@@ -178,7 +213,7 @@ store: "{store}"
 decisions: {{keep: {keep}}}
 breaker: {{cooldown: 1h, cooldown_max: 1h}}  # longer than any run: an open breaker stays open
 sources:
-  home: {{kind: {kind}, base_url: "http://127.0.0.1:{primary}/v1"}}
+  home: {{kind: {kind}, base_url: "http://127.0.0.1:{primary}{path}", faults: {faults}}}
   away: {{kind: openai-compatible, base_url: "http://127.0.0.1:{fallback}/v1"}}
 {more}assistants:
   {assistant}:
@@ -197,7 +232,8 @@ _CHAIN = """\
 """
 
 DIRECT = Candidate("upstream itself", None, frozenset({Load.LATENCY}))
-NGINX = Candidate("nginx", _nginx, frozenset(Load))
+NGINX = Candidate("nginx", nginx, frozenset(Load))
+HAPROXY = Candidate("haproxy", _haproxy, frozenset({Load.JSON, Load.STREAMS, Load.LATENCY}))
 PLAIN = Candidate("plain aiohttp proxy", _plain, frozenset(Load))
 HOMEPORT = Candidate("homeport", _homeport, frozenset(Load))
 OTHER = "homeport, other tree"
@@ -215,8 +251,9 @@ def beside(tree: Path) -> Candidate:
 
 
 HOMEPORT_DEAD = Candidate("homeport, dead primary", _homeport_dead, frozenset({Load.JSON}), dead_primary=True)
+HOMEPORT_HOP = Candidate("homeport, one hop", _homeport_hop, frozenset({Load.JSON, Load.LATENCY}), hop=True)
 HOMEPORT_CLAUDE = Candidate("homeport, to Claude", _homeport_claude, frozenset({Load.STREAMS}), claude=True)
-CANDIDATES = (DIRECT, NGINX, PLAIN, HOMEPORT, HOMEPORT_DEAD, HOMEPORT_CLAUDE)
+CANDIDATES = (DIRECT, NGINX, HAPROXY, PLAIN, HOMEPORT, HOMEPORT_DEAD, HOMEPORT_HOP, HOMEPORT_CLAUDE)
 
 ALONE = replace(HOMEPORT, name="store: memory", loads=frozenset({Load.JSON}))
 SHARED = Candidate("store: redis", _homeport_shared, frozenset({Load.JSON}))

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import json
 import random
-import shutil
 import sys
 import time
 from collections import defaultdict
@@ -35,11 +34,6 @@ _STAGGER = 0.1
 """Seconds over which callers begin: of those that come all at once, all are in flight when the breaker opens."""
 _WINDOW = 5.0
 """Seconds over which commands are counted."""
-
-
-def possible() -> bool:
-    """Whether there is a Redis to start."""
-    return shutil.which("redis-server") is not None
 
 
 class Fleet:
@@ -75,9 +69,10 @@ class Fleet:
             folder = self._folder / f"cpu-{number}"
             folder.mkdir()
             with contextlib.ExitStack() as stack:
-                run = rounds.Run(plan, folder, stack, self._store("cpu"))
                 sides = [ALONE, SHARED, UNRECORDED]
-                await run.go(sides[number % 3 :] + sides[: number % 3])
+                sides = sides[number % 3 :] + sides[: number % 3]
+                run = rounds.Run(plan, folder, stack, sides, self._store("cpu"))
+                await run.go()
             for name, values in run.samples["cpu_request"].items():
                 self.samples["cpu_request"][name] += values
                 self.samples["cpu_recording"][name] += values
@@ -217,7 +212,7 @@ def _shape(ordered: list[float]) -> dict[str, float]:
 
 
 async def _load(ports: list[int], requests: int) -> None:
-    asked = (load.run(port, load.chat(), upstream.ANSWER, callers=FEW, requests=requests) for port in ports)
+    asked = (load.run(port, [load.chat()], upstream.ANSWER, callers=FEW, requests=requests) for port in ports)
     await asyncio.gather(*asked)
 
 

@@ -10,7 +10,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 LIMIT = 90.0
@@ -125,15 +125,17 @@ async def connect(port: int) -> Connection:
 
 
 async def run(
-    port: int, request: bytes, expected: bytes, *, callers: int, requests: int, dated: bool = False
+    port: int, asked: Sequence[bytes], expected: bytes, *, callers: int, requests: int, dated: bool = False
 ) -> list[float]:
-    """Send `requests` from `callers` connections; how long each took, in seconds. Raises WrongAnswer.
+    """Send so many `requests` from `callers` connections, those of `asked` in turn; how many seconds each took.
+
+    Raises WrongAnswer.
 
     `dated`: the answer says when it was made, which is compared with nothing.
     """
     tickets = iter(range(requests))
     taken: list[float] = []
-    tasks = [asyncio.create_task(_caller(port, request, expected, tickets, taken, dated)) for _ in range(callers)]
+    tasks = [asyncio.create_task(_caller(port, asked, expected, tickets, taken, dated)) for _ in range(callers)]
     try:
         async with asyncio.timeout(LIMIT):
             await asyncio.gather(*tasks)
@@ -147,16 +149,16 @@ async def run(
 
 
 async def _caller(
-    port: int, request: bytes, expected: bytes, tickets: Iterator[int], taken: list[float], dated: bool
+    port: int, asked: Sequence[bytes], expected: bytes, tickets: Iterator[int], taken: list[float], dated: bool
 ) -> None:
     connection = await connect(port)
     try:
-        for _ in tickets:
+        for number in tickets:
             if not connection.open:
                 connection = await connect(port)
-            asked = time.perf_counter()
-            status, body = await connection.ask(request)
-            taken.append(time.perf_counter() - asked)
+            began = time.perf_counter()
+            status, body = await connection.ask(asked[number % len(asked)])
+            taken.append(time.perf_counter() - began)
             body = _CREATED.sub(CREATED, body) if dated else body
             if status != 200 or body != expected:
                 raise WrongAnswer(f"status {status} with {_size(body)} instead of {_size(expected)}: {body[:300]!r}")

@@ -23,7 +23,12 @@ def tree(pid: int) -> list[int]:
 
 def cpu(pid: int) -> float:
     """Seconds on a CPU since they started, over the tree of `pid`."""
-    return sum(time.clock_gettime(_clock(each)) for each in tree(pid))
+    return sum(cpus(pid).values())
+
+
+def cpus(pid: int) -> dict[int, float]:
+    """The same, process by process."""
+    return {each: time.clock_gettime(_clock(each)) for each in tree(pid)}
 
 
 def rss(pid: int) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -18,9 +19,12 @@ from pathlib import Path
 
 from tests.benchmarks import load, measure
 
-_READY_LIMIT = 20.0
+_READY_LIMIT = 60.0
+"""Seconds; ten thousand assistants take a while on a machine that others use too."""
 _CORES = sorted(os.sched_getaffinity(0))
 PINNED = len(_CORES) > 1
+_LOAD, _TESTED = _CORES[:1], _CORES[-1:]
+"""Where either may run."""
 
 
 class NotStarted(Exception):
@@ -28,8 +32,28 @@ class NotStarted(Exception):
 
 
 def settle_here() -> None:
-    """Keep this process, and what it starts for the load, on the load's core."""
-    os.sched_setaffinity(0, {_CORES[0]})
+    """Keep this process, and what it starts for the load, on the load's core, with as many files as it may have."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files(), files()))
+    os.sched_setaffinity(0, _LOAD)
+
+
+def files() -> int:
+    """How many a process may have open."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+
+
+@contextlib.contextmanager
+def anywhere() -> Iterator[None]:
+    """Nobody keeps to a core, for as long as the block."""
+    held = [*_LOAD], [*_TESTED]
+    for cores in (_LOAD, _TESTED):
+        cores[:] = _CORES
+    settle_here()
+    try:
+        yield
+    finally:
+        _LOAD[:], _TESTED[:] = held
+        settle_here()
 
 
 def free_ports(count: int) -> list[int]:
@@ -39,6 +63,16 @@ def free_ports(count: int) -> list[int]:
         for each in held:
             each.bind(("127.0.0.1", 0))
         return [each.getsockname()[1] for each in held]
+
+
+def free_neighbours(count: int) -> int:
+    """The first of so many ports in a row that nobody listens at now."""
+    while True:
+        (first,) = free_ports(1)
+        with contextlib.suppress(OSError), contextlib.ExitStack() as held:
+            for port in range(first, first + count):
+                held.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return first
 
 
 @contextlib.contextmanager
@@ -53,7 +87,7 @@ def running(arguments: Sequence[str], stderr: Path, *, under_test: bool) -> Iter
 
 def _start(arguments: Sequence[str], stderr: Path, *, under_test: bool) -> subprocess.Popen[bytes]:
     # A child inherits the core from its first instruction on; setting it afterwards would race with nginx's worker.
-    os.sched_setaffinity(0, {_CORES[-1 if under_test else 0]})
+    os.sched_setaffinity(0, _TESTED if under_test else _LOAD)
     try:
         with stderr.open("wb") as sink:
             # In a session of its own, Ctrl-C reaches the benchmark alone, which then ends its processes in order.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import shutil
 import statistics
 import subprocess
 from collections.abc import Sequence
@@ -20,13 +19,15 @@ from typing import Any
 import proxy
 from tests.benchmarks.candidates import (
     DIRECT,
+    HAPROXY,
     HOMEPORT,
     HOMEPORT_CLAUDE,
     HOMEPORT_DEAD,
+    HOMEPORT_HOP,
     NGINX,
     OTHER,
     PLAIN,
-    find_nginx,
+    find,
 )
 from tests.benchmarks.process import PINNED
 from tests.benchmarks.rounds import CALLERS, EVENTS, STREAMS, Samples
@@ -43,7 +44,7 @@ class Measure:
     must: float | None = None
     """The highest ratio allowed, or with `absolute` the highest value."""
     absolute: bool = False
-    shown: tuple[str, ...] = (NGINX.name, PLAIN.name, HOMEPORT.name, OTHER)
+    shown: tuple[str, ...] = (NGINX.name, HAPROXY.name, PLAIN.name, HOMEPORT.name, OTHER)
     owes: str = HOMEPORT.name
     """The candidate that `must` is for."""
     worst: bool = False
@@ -54,7 +55,9 @@ MEASURES = (
     Measure("cpu_request", f"CPU µs per request, 4 KB JSON, c={CALLERS}", NGINX.name, 4.0),
     Measure("cpu_event_0", f"CPU µs per event, {STREAMS} streams × {EVENTS}, no pause", NGINX.name, 1.4),
     Measure("cpu_event_5", f"CPU µs per event, {STREAMS} streams × {EVENTS}, 5 ms apart", NGINX.name, 1.4),
-    Measure("p50", "p50 µs of one caller", shown=(DIRECT.name, NGINX.name, PLAIN.name, HOMEPORT.name, OTHER)),
+    Measure(
+        "p50", "p50 µs of one caller", shown=(DIRECT.name, NGINX.name, HAPROXY.name, PLAIN.name, HOMEPORT.name, OTHER)
+    ),
     Measure("added_p50", "p50 µs added to the upstream's", NGINX.name, 2.5),
     Measure("connects", f"upstream connects from a fresh start, c={CALLERS}", must=CALLERS, absolute=True, worst=True),
     Measure(
@@ -74,6 +77,13 @@ MEASURES = (
         shown=(HOMEPORT_DEAD.name,),
         owes=HOMEPORT_DEAD.name,
     ),
+    Measure(
+        "cpu_request",
+        "CPU µs per request, one hop: primary fails",
+        HOMEPORT.name,
+        shown=(HOMEPORT.name, HOMEPORT_HOP.name),
+    ),
+    Measure("p50", "p50 µs of one caller, one hop", HOMEPORT.name, shown=(HOMEPORT.name, HOMEPORT_HOP.name)),
     *(
         Measure(
             f"cpu_event_{pause}",
@@ -145,11 +155,11 @@ def table(found: Sequence[Row]) -> str:
             _line(
                 title,
                 row.candidate,
-                _figure(statistics.median(row.values)),
-                f"{_figure(min(row.values))} – {_figure(max(row.values))}",
+                figure(statistics.median(row.values)),
+                f"{figure(min(row.values))} – {figure(max(row.values))}",
                 ratio,
                 f"{min(row.ratios):.2f} – {max(row.ratios):.2f}" if row.ratios else "",
-                _must(row),
+                bound(row),
             )
         )
     return "\n".join(line.rstrip() for line in lines)
@@ -160,23 +170,24 @@ def _line(title: str, candidate: str, *cells: str) -> str:
     return f"{title:<46} {candidate:<22} {median:>7}  {spread:<15} {ratio:>7}  {ratios:<13} {must}"
 
 
-def _figure(value: float) -> str:
+def figure(value: float) -> str:
+    """With three digits that count, about."""
     if value == int(value):
         return f"{value:.0f}"
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
-def _must(row: Row) -> str:
+def bound(row: Row) -> str:
+    """What is owed, and whether it was met; empty where nothing is."""
     if row.met is None:
         return ""
     must = row.measure.must or 0.0
-    bound = f"{must:g}" if row.measure.absolute else f"{must:.1f} ×" if must == round(must, 1) else f"{must:g} ×"
-    return f"≤ {bound} {'met' if row.met else 'MISSED'}"
+    most = f"{must:g}" if row.measure.absolute else f"{must:.1f} ×" if must == round(must, 1) else f"{must:g} ×"
+    return f"≤ {most} {'met' if row.met else 'MISSED'}"
 
 
 def machine() -> dict[str, str]:
     """Where the figures come from."""
-    nginx = find_nginx()
     cores = os.cpu_count()
     return {
         "cpu": f"{_processor()}, {cores} cores, "
@@ -185,8 +196,9 @@ def machine() -> dict[str, str]:
         "load average": "{:.2f} {:.2f} {:.2f}".format(*os.getloadavg()),
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in ("aiohttp", "uvloop")},
-        "nginx": _nginx_version(nginx) if nginx else "none",
-        "redis": _redis_version(),
+        "nginx": _version("nginx", "-v", "nginx/"),
+        "haproxy": _version("haproxy", "-v", "HAProxy version "),
+        "redis": _version("redis-server", "--version", " v="),
         "homeport": proxy.__version__,
     }
 
@@ -198,16 +210,13 @@ def _processor() -> str:
     return platform.machine()
 
 
-def _nginx_version(nginx: str) -> str:
-    said = subprocess.run([nginx, "-v"], capture_output=True, text=True, check=False).stderr
-    return said.strip().rpartition("/")[2]
-
-
-def _redis_version() -> str:
-    if shutil.which("redis-server") is None:
+def _version(name: str, flag: str, before: str) -> str:
+    """What a program says of itself after these words; it may say so on stderr."""
+    path = find(name)
+    if path is None:
         return "none"
-    said = subprocess.run(["redis-server", "--version"], capture_output=True, text=True, check=False).stdout
-    return said.partition(" v=")[2].partition(" ")[0]
+    ran = subprocess.run([path, flag], capture_output=True, text=True, check=False)
+    return (ran.stdout + ran.stderr).partition(before)[2].split()[0]
 
 
 def document(found: Sequence[Row], where: dict[str, str]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import json
 import statistics
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from tests.benchmarks.candidates import Candidate, Load, Place
 CALLERS = 32
 STREAMS = 50
 EVENTS = 64
-_SETTLE = 0.15
+SETTLE = 0.15
 Samples = defaultdict[str, defaultdict[str, list[float]]]
 """Measure → candidate → one figure a round. The names of measures are those of report.py."""
 
@@ -33,6 +34,12 @@ class Plan:
     rounds: int = 3
     requests: int = 10_000
     """JSON requests that a candidate serves in a round; the other loads are sized after it."""
+    endless: int = 1_000_000
+    """Requests that one process serves, to see what becomes of it."""
+
+
+QUICK = Plan(rounds=2, requests=3000, endless=100_000)
+"""To see that it works, not to quote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +54,26 @@ class _Runner:
 class Run:
     """One whole run; everything that it starts ends with `stack`."""
 
-    def __init__(self, plan: Plan, folder: Path, stack: contextlib.ExitStack, store: str = "memory") -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        folder: Path,
+        stack: contextlib.ExitStack,
+        candidates: Sequence[Candidate],
+        store: str = "memory",
+    ) -> None:
         """`store` is for the candidates that share one."""
-        self._plan, self._folder, self._stack, self._store = plan, folder, stack, store
+        self._plan, self._folder, self._stack = plan, folder, stack
+        self._candidates, self._store = candidates, store
         self._upstream, self._dead = process.free_ports(2)
         self._counter: load.Connection
         self._folders = 0
         self.samples: Samples = defaultdict(lambda: defaultdict(list))
 
-    async def go(self, candidates: list[Candidate]) -> None:
+    async def go(self) -> None:
         """Start everything, warm it, run the rounds. Raises NotStarted and WrongAnswer."""
         await self._start_upstream()
-        runners = [await self._start(candidate) for candidate in candidates]
+        runners = [await self._start(candidate) for candidate in self._candidates]
         for runner in runners:
             await self._warm(runner)
         for number in range(self._plan.rounds):
@@ -123,7 +138,7 @@ class Run:
         return port, started.pid, took
 
     async def _json(self, port: int, requests: int) -> None:
-        await load.run(port, load.chat(), upstream.ANSWER, callers=CALLERS, requests=requests)
+        await load.run(port, [load.chat()], upstream.ANSWER, callers=CALLERS, requests=requests)
 
     async def _counts(self) -> dict[str, int]:
         """Connections that the mock upstream accepted so far. Asked on a connection that stays open: it adds none."""
@@ -137,15 +152,17 @@ class Run:
         assert runner.pid is not None
         await self._json(runner.port, self._plan.requests // 10)
         before = await self._counts()
-        await asyncio.sleep(_SETTLE)
+        await asyncio.sleep(SETTLE)
         began = measure.cpu(runner.pid)
         await self._json(runner.port, self._plan.requests)
-        await asyncio.sleep(_SETTLE)
+        await asyncio.sleep(SETTLE)
         spent = measure.cpu(runner.pid) - began
         after = await self._counts()
         self._add("cpu_request", runner, spent / self._plan.requests * 1e6)
         if runner.candidate.dead_primary:
             self._add("dead_calls", runner, after["dead"] - before["dead"])
+        if runner.candidate.hop and after["failed"] - before["failed"] != self._plan.requests:
+            raise load.WrongAnswer(f"{after['failed'] - before['failed']} requests met a failing primary: not all")
 
     async def _measure_streams(self, runner: _Runner, every_ms: int, each: int) -> None:
         assert runner.pid is not None
@@ -154,23 +171,23 @@ class Run:
         request, expected = load.chat(EVENTS, every_ms), b"".join(upstream.events(EVENTS))
         if claude:
             expected = b"".join(upstream.translated(EVENTS))
-        await load.run(runner.port, load.chat(EVENTS, 0), expected, callers=STREAMS, requests=STREAMS, dated=claude)
-        await asyncio.sleep(_SETTLE)
+        await load.run(runner.port, [load.chat(EVENTS, 0)], expected, callers=STREAMS, requests=STREAMS, dated=claude)
+        await asyncio.sleep(SETTLE)
         began = measure.cpu(runner.pid)
-        await load.run(runner.port, request, expected, callers=STREAMS, requests=count, dated=claude)
-        await asyncio.sleep(_SETTLE)
+        await load.run(runner.port, [request], expected, callers=STREAMS, requests=count, dated=claude)
+        await asyncio.sleep(SETTLE)
         self._add(f"cpu_event_{every_ms}", runner, (measure.cpu(runner.pid) - began) / (count * EVENTS) * 1e6)
 
     async def _measure_latency(self, runner: _Runner) -> None:
         requests = max(200, self._plan.requests // 5)
-        await load.run(runner.port, load.chat(), upstream.ANSWER, callers=1, requests=requests // 10)
-        taken = await load.run(runner.port, load.chat(), upstream.ANSWER, callers=1, requests=requests)
+        await load.run(runner.port, [load.chat()], upstream.ANSWER, callers=1, requests=requests // 10)
+        taken = await load.run(runner.port, [load.chat()], upstream.ANSWER, callers=1, requests=requests)
         self._add("p50", runner, statistics.median(taken) * 1e6)
 
     async def _measure_start(self, runner: _Runner) -> None:
         with contextlib.ExitStack() as stack:
             port, pid, took = await self._launch(runner.candidate, stack)
-            await asyncio.sleep(_SETTLE)
+            await asyncio.sleep(SETTLE)
             self._add("start", runner, took)
             self._add("rss", runner, measure.rss(pid))
             before = await self._counts()

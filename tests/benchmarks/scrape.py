@@ -10,23 +10,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import sys
 import time
 from collections import defaultdict
 from pathlib import Path
 
-from tests.benchmarks import load, process, upstream
+from tests.benchmarks import load, settings, upstream
 from tests.benchmarks.report import Measure
 from tests.benchmarks.rounds import Plan, Samples
+from tests.benchmarks.settings import TIERS, assistant
 
-ASSISTANTS, TIERS, SOURCES = 200, 4, 8
-_CALLERS = 8
+ASSISTANTS = 200
+CALLERS = 8
 _PAUSE = 0.02
 """Seconds between a caller's requests."""
 _EVERY = 0.5
 """Seconds between scrapes: thirty times as often as usual."""
-_LASTS = 5.0
+LASTS = 5.0
 """Seconds that one side of a round lasts."""
 SHOWN = ("control, p99", "control, max", "scraped, p99", "scraped, max")
 
@@ -40,32 +40,9 @@ MEASURES = (
         owes="at boot",
     ),
     Measure("exposed", "ms of a scrape, all in use", shown=("all in use",), owes=""),
-    Measure("latency", f"ms of a request, {_CALLERS} callers", shown=SHOWN, owes=""),
+    Measure("latency", f"ms of a request, {CALLERS} callers", shown=SHOWN, owes=""),
     Measure("delay", "ms that scrapes add to the slowest request", must=10, absolute=True, shown=("max",), owes="max"),
 )
-
-
-def config(listen: int, admin: int, port: int) -> str:
-    """As many assistants as are promised, over a few sources that they share; JSON is YAML."""
-    sources = {
-        f"s{number}": {"kind": "openai-compatible", "base_url": f"http://127.0.0.1:{port}/v1"}
-        for number in range(SOURCES)
-    }
-    assistants = {}
-    for number in range(ASSISTANTS):
-        primary, *rest = (
-            {"source": f"s{(number + tier) % SOURCES}", "model": f"model-{tier}"} for tier in range(TIERS)
-        )
-        assistants[f"assistant-{number}"] = {"primary": primary, "fallbacks": rest}
-    return json.dumps(
-        {
-            "version": 1,
-            "listen": f"127.0.0.1:{listen}",
-            "admin": {"listen": f"127.0.0.1:{admin}", "token": "made-up-for-the-benchmark"},
-            "sources": sources,
-            "assistants": assistants,
-        }
-    )
 
 
 def count(exposition: bytes) -> int:
@@ -82,17 +59,10 @@ class Scrape:
 
     async def go(self) -> None:
         """All measures. Raises NotStarted and WrongAnswer."""
-        port, dead, listen, admin = process.free_ports(4)
-        log = self._folder / "scrape-upstream.log"
-        arguments = [sys.executable, "-m", "tests.benchmarks.upstream", str(port), str(dead), "0"]
-        started = self._stack.enter_context(process.running(arguments, log, under_test=False))
-        await process.ready(started, port, "/connections", log)
-        file, log = self._folder / "scrape.yaml", self._folder / "scrape.log"
-        file.write_text(config(listen, admin, port))
-        command = [sys.executable, "-m", "proxy", "serve", "-c", str(file)]
-        started = self._stack.enter_context(process.running(command, log, under_test=True))
-        await process.ready(started, admin, "/readyz", log)
-        scraper = await load.connect(admin)
+        port = await settings.upstream(self._folder, self._stack)
+        serving = await settings.serve(self._folder, self._stack, port, ASSISTANTS)
+        listen = serving.listen
+        scraper = await load.connect(serving.admin)
         self._stack.callback(scraper.close)
         _, text = await scraper.ask(load.get("/metrics"))
         self.samples["series"]["at boot"].append(count(text))
@@ -115,16 +85,16 @@ class Scrape:
         self._stack.callback(caller.close)
         for number in range(ASSISTANTS):
             for events in (0, 3):
-                status, _ = await caller.ask(load.chat(events, assistant=f"assistant-{number}"))
+                status, _ = await caller.ask(load.chat(events, assistant=assistant(number)))
                 if status != 200:
-                    raise load.WrongAnswer(f"status {status} of assistant-{number}")
+                    raise load.WrongAnswer(f"status {status} of {assistant(number)}")
 
     async def _side(self, port: int, scraper: load.Connection | None) -> list[float]:
-        until = time.perf_counter() + _LASTS
+        until = time.perf_counter() + LASTS
         scraping = asyncio.create_task(self._scrape(scraper)) if scraper else None
         taken: list[float] = []
         try:
-            await asyncio.gather(*(_caller(port, each, until, taken) for each in range(_CALLERS)))
+            await asyncio.gather(*(caller(port, each, until, taken) for each in range(CALLERS)))
         finally:
             if scraping:
                 scraping.cancel()
@@ -140,12 +110,13 @@ class Scrape:
             self.samples["exposed"]["all in use"].append((time.perf_counter() - asked) * 1000)
 
 
-async def _caller(port: int, number: int, until: float, taken: list[float]) -> None:
+async def caller(port: int, number: int, until: float, taken: list[float]) -> None:
+    """One that asks every assistant in turn, with a pause, and notes how many seconds each answer took."""
     connection = await load.connect(port)
     try:
-        await asyncio.sleep(_PAUSE * number / _CALLERS)
+        await asyncio.sleep(_PAUSE * number / CALLERS)
         while time.perf_counter() < until:
-            request = load.chat(assistant=f"assistant-{(len(taken) + number) % ASSISTANTS}")
+            request = load.chat(assistant=assistant((len(taken) + number) % ASSISTANTS))
             asked = time.perf_counter()
             status, body = await connection.ask(request)
             taken.append(time.perf_counter() - asked)

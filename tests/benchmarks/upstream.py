@@ -1,7 +1,8 @@
 """The mock upstream: a chat API that costs next to nothing, and a dead one. Run with PORT, DEAD and HOLD.
 
 1. PORT answers JSON of 4 KB, or a stream as the request's `metadata` orders it; every event is a write of its own. At
-   /v1/messages it is a stream of Anthropic's, of as many events, ordered by `max_tokens`.
+   /v1/messages it is a stream of Anthropic's, of as many events, ordered by `max_tokens`. Below /failing every request
+   is answered 503.
 2. The port DEAD accepts each connection and drops it HOLD seconds later (0: at once), so that calls to a dead tier can
    be counted, and timed, from the far side.
 3. `GET /connections` at PORT tells how many connections each has accepted, `GET /dead` when DEAD accepted and dropped
@@ -81,6 +82,8 @@ class Counts:
 
     accepted: int = 0
     dead: int = 0
+    failed: int = 0
+    """Requests."""
     lives: list[tuple[float, float]] = field(default_factory=list)
     """When each dead connection that was held was accepted and dropped."""
 
@@ -91,10 +94,10 @@ class Upstream(asyncio.Protocol):
     def __init__(self, counts: Counts) -> None:
         self._counts = counts
         self._received = bytearray()
-        self._transport: asyncio.Transport
+        self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's own class does not derive from it
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's own class does not derive from it
         self._counts.accepted += 1
 
     def data_received(self, data: bytes) -> None:
@@ -106,23 +109,28 @@ class Upstream(asyncio.Protocol):
         if len(self._received) >= end + 4 + (int(length[1]) if length else 0):
             request = bytes(self._received)
             self._received.clear()
-            self._serve(request)
+            self.serve(request)
 
-    def _serve(self, request: bytes) -> None:
+    def serve(self, request: bytes) -> None:
+        """Answer one request."""
         if request.startswith(b"GET /connections "):
-            self._tell({"accepted": self._counts.accepted, "dead": self._counts.dead})
+            counts = self._counts
+            self._tell({"accepted": counts.accepted, "dead": counts.dead, "failed": counts.failed})
         elif request.startswith(b"GET /dead "):
             self._tell(self._counts.lives)
+        elif request.startswith(b"POST /failing/"):
+            self._counts.failed += 1
+            self.transport.write(_FAILURE)
         elif request.startswith(b"POST /v1/messages ") and (order := _ORDER_OF_CLAUDE.search(request)):
             self._stream(claudes(int(order[1])), int(order[2]) / 1000)
         elif order := _ORDER.search(request):
             self._stream(events(int(order[1])), int(order[2]) / 1000)
         else:
-            self._transport.write(_WHOLE)
+            self.transport.write(_WHOLE)
 
     def _tell(self, document: object) -> None:
         told = json.dumps(document).encode()
-        self._transport.write(b"%bapplication/json\r\nContent-Length: %d\r\n\r\n%b" % (_HEAD, len(told), told))
+        self.transport.write(b"%bapplication/json\r\nContent-Length: %d\r\n\r\n%b" % (_HEAD, len(told), told))
 
     def _stream(self, said: list[bytes], every: float) -> None:
         # The header asks nginx not to buffer a stream; it is how a real upstream behind nginx would say it.
@@ -134,9 +142,9 @@ class Upstream(asyncio.Protocol):
 
     def _next(self, pieces: Iterator[bytes], every: float, due: float) -> None:
         piece = next(pieces, None)
-        if piece is None or self._transport.is_closing():
+        if piece is None or self.transport.is_closing():
             return
-        self._transport.write(piece)
+        self.transport.write(piece)
         loop = asyncio.get_running_loop()
         # Writes of one loop turn leave together, so even without a pause the next event waits for the next turn.
         if every:
@@ -146,6 +154,12 @@ class Upstream(asyncio.Protocol):
 
 
 _WHOLE = b"%bapplication/json\r\nContent-Length: %d\r\n\r\n%b" % (_HEAD, len(ANSWER), ANSWER)
+
+_SORRY = b'{"error":{"message":"Not now.","type":"server_error","code":null}}'
+_FAILURE = (
+    b"HTTP/1.1 503 Service Unavailable\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\nContent-Type: application/json\r\n"
+    b"Content-Length: %d\r\n\r\n%b" % (len(_SORRY), _SORRY)
+)
 
 
 class Dead(asyncio.Protocol):

@@ -20,7 +20,8 @@ from proxy.record.series import Family, Spreads, Values
 from proxy.routing.bindings import bind
 from proxy.routing.decision import Attempted, Decision
 from proxy.terms import Usage
-from tests.benchmarks.scrape import ASSISTANTS, TIERS, config, count
+from tests.benchmarks.scrape import ASSISTANTS, count
+from tests.benchmarks.settings import TIERS, config
 from tests.unit.record.decisions import decision
 from tests.unit.record.now import now
 
@@ -88,7 +89,7 @@ def test_a_family_without_labels_and_a_text_with_line_ends() -> None:
 
 
 def _full() -> Metrics:
-    made = load.parse(config(8080, 8081, 9000), "test", {}, Path())
+    made = load.parse(config(8080, 8081, 9000, ASSISTANTS), "test", {}, Path())
     assert isinstance(made, schema.Config), made
     bindings = bind(made, "1", lambda secret: "digest")
     keeper = Keeper(time.monotonic, lambda: "token", random.random, lambda target, move: None, None)
