@@ -113,10 +113,14 @@ class Simulator:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until `condition` holds; it is asked again whenever a count or `requests` has changed."""
-        while not condition():
-            await self._news.wait()
+    async def until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
+        """Wait until `condition` holds; it is asked again whenever a count or `requests` has changed.
+
+        Raises TimeoutError when that takes longer than anything here does.
+        """
+        async with asyncio.timeout(seconds):
+            while not condition():
+                await self._news.wait()
 
     def _changed(self) -> None:
         self._news.set()

@@ -128,10 +128,11 @@ class Stage:
 
 
 async def _would(at: Operator, assistant: str, tier: str) -> None:
-    """Wait until this tier would serve."""
+    """Wait until this tier would serve, by the store's clock too: a replica knows that no better than a reply takes."""
     async with asyncio.timeout(PATIENCE):
         while (await at.foretold(assistant))["tier"] != tier:  # noqa: ASYNC110  # another process
             await asyncio.sleep(0.05)
+    await asyncio.sleep(0.3)
 
 
 def _timeless(reason: str | None) -> str | None:
@@ -232,7 +233,9 @@ async def test_a_probe_under_way(stage: Stage) -> None:
     known = sum(stage.first.by_path.values())
     probe = asyncio.create_task(ask(stage.at.replica, "probed"))
     try:
-        await stage.first.until(lambda: sum(stage.first.by_path.values()) > known)
+        arrived = asyncio.create_task(stage.first.until(lambda: sum(stage.first.by_path.values()) > known))
+        await asyncio.wait({arrived, probe}, return_when=asyncio.FIRST_COMPLETED)
+        assert arrived.done(), "the request was answered without asking the tier"
         assert (await stage.comes_true("probed"))["reason"].startswith("primary=half_open(")
     finally:
         probe.cancel()
