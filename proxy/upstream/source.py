@@ -28,6 +28,19 @@ _UP = frozenset({"user-agent", "idempotency-key", "traceparent", "tracestate"})
 _NOT_UP = frozenset({"accept-encoding", "content-encoding", "content-length", "openai-organization", "openai-project"})
 
 
+class _Changing:
+    """The pieces of secrets that change, found once as long as they stay: some are thousands of letters long."""
+
+    def __init__(self) -> None:
+        self._secrets: tuple[str, ...] = ()
+        self._pieces: frozenset[str] = frozenset()
+
+    def pieces(self, secrets: tuple[str, ...]) -> frozenset[str]:
+        if secrets != self._secrets:
+            self._secrets, self._pieces = secrets, _pieces(set(secrets))
+        return self._pieces
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """One source."""
@@ -47,13 +60,17 @@ class Source:
     """Which of a caller's headers go up."""
     fixed: Headers = field(init=False, repr=False, compare=False)
     """All that goes up whatever the caller sent, but for an account's token."""
+    _own: frozenset[str] = field(init=False, repr=False, compare=False)
+    """Names of `headers`, lower case."""
     _secret: frozenset[str] = field(init=False, repr=False, compare=False)
     """What never changes of the secrets, and every piece of theirs that is one itself."""
+    _changing: _Changing = field(init=False, repr=False, compare=False, default_factory=_Changing)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_secret", _pieces(set(self._secrets())))
         object.__setattr__(self, "fixed", (*self.headers, ("Accept-Encoding", "identity")))
-        own, foreign = {name.lower() for name, _ in self.headers}, self.dialect.foreign
+        own, foreign = frozenset(name.lower() for name, _ in self.headers), self.dialect.foreign
+        object.__setattr__(self, "_own", own)
 
         def passes(low: str) -> bool:
             known = low.startswith(_UP_PREFIXES) or low in _UP or low in self.forward_headers
@@ -68,8 +85,7 @@ class Source:
         """What an account's access token is sent with; nothing for none, as it then stands in `headers`."""
         if not bearer:
             return ()
-        said = {name.lower() for name, _ in self.headers}
-        beside = tuple(pair for pair in self.dialect.beside(bearer, "") if pair[0].lower() not in said)
+        beside = tuple(pair for pair in self.dialect.beside(bearer, "") if pair[0].lower() not in self._own)
         return (("Authorization", f"Bearer {bearer}"), *beside)
 
     def named(self, said: str) -> str | None:
@@ -78,7 +94,7 @@ class Source:
         pieces = {told, *(told[at : at + _PIECE] for at in range(len(told) - _PIECE + 1))}
         if not self._secret.isdisjoint(pieces):
             return None
-        if self.account is not None and not _pieces(set(self.account.secrets())).isdisjoint(pieces):
+        if self.account is not None and not self._changing.pieces(tuple(self.account.secrets())).isdisjoint(pieces):
             return None
         return told
 

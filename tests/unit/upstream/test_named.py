@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import cast
+
 import pytest
 
 from proxy.upstream.client import Connecting
+from proxy.upstream.oauth.account import Account
 from proxy.upstream.source import Source
 
 _KEY = "sk-made-up-for-this-test-0123456789"
@@ -37,6 +42,27 @@ _SOURCE = Source(
 )
 def test_a_name_is_told_but_for_secrets(said: str, told: str | None) -> None:
     assert _SOURCE.named(said) == told
+
+
+class _Login:
+    """An account whose tokens change."""
+
+    def __init__(self, token: str) -> None:
+        self.token = token
+
+    def secrets(self) -> Iterator[str]:
+        yield self.token
+
+
+def test_an_accounts_newest_tokens_are_told_no_more_than_its_first() -> None:
+    """What is no secret any more may be a word again."""
+    login = _Login("first-made-up-token")
+    source = replace(_SOURCE, account=cast(Account, login))
+    assert source.named("x first-made-up") is None
+    assert source.named("x other-made-up") == "x other-made-up"
+    login.token = "other-made-up-token"
+    assert source.named("x other-made-up") is None
+    assert source.named("x first-made-up") == "x first-made-up"
 
 
 def test_a_source_shows_no_secret() -> None:
