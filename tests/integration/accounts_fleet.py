@@ -8,10 +8,19 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.e2e.caller import ask, chain, written
 from tests.e2e.replica import Replica, serve
 from tests.integration.fleet import soon
-from tests.integration.oauth_server import PUBLIC, OAuthServer
+from tests.integration.oauth_server import PUBLIC, OAuthServer, oauth_server
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[OAuthServer]:
+    """Access tokens live for some seconds, and end with their successor."""
+    async with oauth_server(lives=5) as each:
+        yield each
 
 
 def config(server: OAuthServer, store: str, **oauth: object) -> str:

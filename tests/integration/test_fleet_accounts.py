@@ -5,33 +5,19 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
-import pytest
-
-import proxy
 from proxy.upstream.oauth.vault import LOCK
 from tests.e2e.caller import ask
+from tests.e2e.conftest import this_tree
 from tests.e2e.replica import Replica
-from tests.integration.accounts_fleet import config, fleet, lines, load, served
+from tests.integration.accounts_fleet import config, fleet, lines, load, served, server
 from tests.integration.fleet import soon
-from tests.integration.oauth_server import OAuthServer, oauth_server
+from tests.integration.oauth_server import OAuthServer
 from tests.integration.redis_server import RedisServer
 
-
-@pytest.fixture(autouse=True)
-def this_tree(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command runs the code that is under test, whatever it would import by itself."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(proxy.__file__).parents[1]))
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[OAuthServer]:
-    """Access tokens live for some seconds, and end with their successor."""
-    async with oauth_server(lives=5) as each:
-        yield each
+__all__ = ["server", "this_tree"]
 
 
 async def test_three_replicas_spend_a_rotating_token_once_a_period(
