@@ -13,7 +13,8 @@ import httptools
 from aiohttp.helpers import rfc822_formatted_time
 from multidict import CIMultiDict
 
-from proxy.providers.hops import MOST
+from proxy.providers import lines
+from proxy.providers.hops import Names
 from proxy.terms import ENDPOINTS, Headers
 
 FIELDS = 100
@@ -23,8 +24,6 @@ _PLAIN_QUERY = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-
 _SPECIAL = {"content-length": "length", "connection": "connection"} | dict.fromkeys(
     ("transfer-encoding", "content-encoding", "expect", "upgrade"), "foreign"
 )
-_NAMES: dict[bytes, tuple[str, str]] = {}
-"""Names as they were written: as text, and what they are to the lane; empty for nothing."""
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -46,19 +45,20 @@ class Head:
         self.url += url
 
     def on_header(self, name: bytes, raw: bytes) -> None:
-        text, role = _NAMES.get(name) or _learn(name)
+        text, role = _NAMES[name]
         value = raw.decode("utf-8", "surrogateescape").rstrip(" \t")
         self.fields.append((text, value))
         if role:
             self.special.append((role, value))
 
 
-def _learn(name: bytes) -> tuple[str, str]:
+def _known(name: bytes) -> tuple[str, str]:
+    """As text, and what it is to the lane; empty for nothing."""
     text = name.decode("ascii", "replace")
-    known = text, _SPECIAL.get(text.lower(), "")
-    if len(_NAMES) < MOST:
-        _NAMES[name] = known
-    return known
+    return text, _SPECIAL.get(text.lower(), "")
+
+
+_NAMES: Names[bytes, tuple[str, str]] = Names(_known)
 
 
 def read(data: bytes) -> Head | None:
@@ -90,18 +90,13 @@ def read(data: bytes) -> Head | None:
 
 def answer(status: int, headers: Headers, length: int | None, *, chunked: bool, close: bool) -> bytes:
     """Raises ValueError for what could end a line early."""
-    lines = [f"HTTP/1.1 {status} {_PHRASES.get(status, '')}", *[f"{name}: {value}" for name, value in headers]]
+    fields = [f"{name}: {value}" for name, value in headers]
     if length is not None:
-        lines.append(f"Content-Length: {length}")
+        fields.append(f"Content-Length: {length}")
     if chunked:
-        lines.append("Transfer-Encoding: chunked")
+        fields.append("Transfer-Encoding: chunked")
     if close:
-        lines.append("Connection: close")
-    names = {name.lower() for name, _ in headers}
-    if "date" not in names:
-        lines.append(f"Date: {rfc822_formatted_time()}")
-    lines.append("\r\n")
-    text = "\r\n".join(lines)
-    if text.count("\n") != len(lines) or text.count("\r") != len(lines) or "\0" in text:
-        raise ValueError("a header holds a line break or a NUL")
-    return text.encode("utf-8", "surrogateescape")
+        fields.append("Connection: close")
+    if not any(name.lower() == "date" for name, _ in headers):
+        fields.append(f"Date: {rfc822_formatted_time()}")
+    return lines.head([f"HTTP/1.1 {status} {_PHRASES.get(status, '')}", *fields])

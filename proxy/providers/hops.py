@@ -1,7 +1,7 @@
 """What header fields mean to us by their names: which of them travel on, and which belong to one connection.
 
 1. A name is looked at once, and known from then on as it was written: callers and sources write few, and always alike.
-2. No more than MOST are known, since others than we write them.
+2. No more than _MOST are known, since others than we write them.
 """
 
 from __future__ import annotations
@@ -11,20 +11,21 @@ from typing import TypeVar
 
 from proxy.terms import Headers
 
-MOST = 1000
+_MOST = 1000
+Name = TypeVar("Name", str, bytes)
 Meaning = TypeVar("Meaning")
 
 
-class Names(dict[str, Meaning]):
-    """What names mean, by a rule that is told them in lower case: `names[name]`."""
+class Names(dict[Name, Meaning]):
+    """What names mean, by a rule that is told them as they were written: `names[name]`."""
 
-    def __init__(self, rule: Callable[[str], Meaning]) -> None:
+    def __init__(self, rule: Callable[[Name], Meaning]) -> None:
         super().__init__()
-        self._rule = rule
+        self._rule: Callable[[Name], Meaning] = rule
 
-    def __missing__(self, name: str) -> Meaning:
-        meaning = self._rule(name.lower())
-        if len(self) < MOST:
+    def __missing__(self, name: Name) -> Meaning:
+        meaning = self._rule(name)
+        if len(self) < _MOST:
             self[name] = meaning
         return meaning
 
@@ -40,9 +41,12 @@ class Passing:
 
     def __init__(self, rule: Callable[[str], bool]) -> None:
         """`rule` says so of a name in lower case; no field of one connection ever does."""
-        self._names: Names[bool | None] = Names(
-            lambda low: None if low == "connection" else low not in _NEVER and rule(low)
-        )
+
+        def passes(name: str) -> bool | None:
+            low = name.lower()
+            return None if low == "connection" else low not in _NEVER and rule(low)
+
+        self._names: Names[str, bool | None] = Names(passes)
 
     def __call__(self, headers: Headers) -> Headers:
         """Those of `headers` that do."""

@@ -236,10 +236,8 @@ class Attempt:
                 return Failed(chunk)
             for event in reader.feed(chunk) if chunk else reader.finish():
                 match event.sign:
-                    case Sign.ERROR | Sign.FAILED:
-                        return self._error_inside(reply, event.error or {}, orjson.dumps({"error": event.error}))
-                    case Sign.GARBAGE:
-                        return Failed(Diagnosis(Cause.STREAM_BROKEN, "garbage"))
+                    case Sign.ERROR | Sign.FAILED | Sign.GARBAGE:
+                        return self._at_fault(reply, event)
                     case Sign.DONE if not reader.whole:
                         return Failed(ended)
                     case Sign.DONE:
@@ -269,10 +267,8 @@ class Attempt:
             events = reader.feed(chunk) if chunk else reader.finish()
             for position, event in enumerate(events):
                 match event.sign:
-                    case Sign.ERROR | Sign.FAILED:
-                        return self._error_inside(reply, event.error or {}, orjson.dumps({"error": event.error}))
-                    case Sign.GARBAGE:
-                        return Failed(Diagnosis(Cause.STREAM_BROKEN, "garbage"))
+                    case Sign.ERROR | Sign.FAILED | Sign.GARBAGE:
+                        return self._at_fault(reply, event)
                     case Sign.DONE if not reader.whole:
                         return Failed(Diagnosis(Cause.STREAM_BROKEN, "no_content"))
                     case Sign.CONTENT | Sign.DONE:
@@ -286,6 +282,12 @@ class Attempt:
                 return Failed(Diagnosis(Cause.STREAM_BROKEN, "no_content"))
             if size > HOLD_BYTES:
                 return accept((), complete=False)
+
+    def _at_fault(self, reply: Reply, event: StreamEvent) -> Outcome:
+        """An event that says what went wrong, or nothing that can be read."""
+        if event.sign is Sign.GARBAGE:
+            return Failed(Diagnosis(Cause.STREAM_BROKEN, "garbage"))
+        return self._error_inside(reply, event.error or {}, orjson.dumps({"error": event.error}))
 
     def _error_inside(self, reply: Reply, error: object, body: bytes) -> Outcome:
         """An error that came with status 200: what it says of itself decides, and its own status goes to the caller."""
@@ -310,7 +312,12 @@ def _as_json(headers: Headers) -> Headers:
     return retyped(headers, "application/json")
 
 
-_TOLD = Names(lambda low: "id" if low in _UPSTREAM_IDS else "type" if low == "content-type" else "")
+def _what(name: str) -> str:
+    low = name.lower()
+    return "id" if low in _UPSTREAM_IDS else "type" if low == "content-type" else ""
+
+
+_TOLD: Names[str, str] = Names(_what)
 
 
 def _id_and_type(headers: Headers) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import unquote, urlsplit
 
+from proxy.providers import lines
 from proxy.terms import Headers
 
 Origin = tuple[bool, str, int]
@@ -79,13 +80,7 @@ def _origin(scheme: str, host: str | None, port: int | None) -> Origin:
 
 def head(method: str, uri: str, authority: str, headers: Headers, length: int | None) -> bytes:
     """A request's line and header fields, with the blank line. Raises ValueError for what could end a line early."""
-    lines = [f"{method} {uri} HTTP/1.1\r\nHost: {authority}", *[f"{name}: {value}" for name, value in headers]]
+    fields = [f"{name}: {value}" for name, value in headers]
     if length is not None:
-        lines.append(f"Content-Length: {length}")
-    lines.append("\r\n")
-    text = "\r\n".join(lines)
-    breaks = len(lines) + 1
-    if text.count("\n") != breaks or text.count("\r") != breaks or "\0" in text:
-        raise ValueError("a header holds a line break or a NUL")
-    # What the server could not read of a caller's header it hands on as lone surrogates.
-    return text.encode("utf-8", "surrogateescape")
+        fields.append(f"Content-Length: {length}")
+    return lines.head([f"{method} {uri} HTTP/1.1", f"Host: {authority}", *fields])

@@ -70,7 +70,7 @@ _REMAINING = {
     "anthropic-ratelimit-requests-remaining": "requests",
     "anthropic-ratelimit-tokens-remaining": "tokens",
 }
-_KINDS = Names(_REMAINING.get)
+_KINDS: Names[str, str | None] = Names(lambda name: _REMAINING.get(name.lower()))
 
 
 def _remaining(outcome: Outcome) -> Iterator[tuple[str, float]]:

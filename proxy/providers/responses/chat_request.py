@@ -13,19 +13,8 @@ from typing import Any
 
 from proxy.providers.carried import CannotCarry, Dropped, Sieve
 from proxy.providers.responses import chat_items
+from proxy.providers.responses.request import SAME as SAME
 
-SAME = (
-    "metadata",
-    "model",
-    "prompt_cache_key",
-    "prompt_cache_retention",
-    "safety_identifier",
-    "service_tier",
-    "temperature",
-    "top_p",
-    "user",
-)
-"""Carried under the same name."""
 READ = (
     "max_completion_tokens",
     "max_tokens",

@@ -25,7 +25,7 @@ SAME = (
     "top_p",
     "user",
 )
-"""Carried under the same name."""
+"""Carried under the same name, either way."""
 READ = (
     "input",
     "instructions",
