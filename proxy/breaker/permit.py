@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from proxy.breaker.state import Hears, Policy, View
+from proxy.terms import fact
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,7 @@ class Guard:
     policy: Policy
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Verdict:
     """What an attempt's end says about its target."""
 

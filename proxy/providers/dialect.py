@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from proxy.terms import Binding, Diagnosis, Endpoint, Headers, Question, StreamReader, Usage
+from proxy.terms import Binding, Diagnosis, Endpoint, Headers, Question, StreamReader, Usage, fact
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Call:
     """A question as one kind of source is asked it."""
 
@@ -40,7 +40,7 @@ class Uncarried:
     """A sentence for the caller."""
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Told:
     """A whole JSON answer, as the caller gets it."""
 

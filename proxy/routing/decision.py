@@ -9,13 +9,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from proxy.breaker.state import CLOSED, View
-from proxy.terms import Usage
+from proxy.terms import Usage, fact
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Skipped:
     """A tier that was not tried."""
 
@@ -38,7 +37,7 @@ class Skipped:
         return self.breaker is not None and self.reason == self.breaker.word.value
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Attempted:
     """A tier that was tried."""
 
@@ -74,7 +73,7 @@ class Attempted:
 Step = Skipped | Attempted
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Decision:
     """How one request was answered, and why so."""
 

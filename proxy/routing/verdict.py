@@ -10,13 +10,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
 
 from proxy.breaker.permit import Verdict
 from proxy.breaker.state import Hears
-from proxy.terms import Abandoned, Accepted, Cause, Diagnosis, Failed, Interrupted, Outcome, Rejected
+from proxy.terms import Abandoned, Accepted, Cause, Diagnosis, Failed, Interrupted, Outcome, Rejected, fact
 
 
 class Onward(StrEnum):
@@ -29,7 +28,7 @@ class Onward(StrEnum):
     """Served, or no tier can help: the answer goes to the caller as it is."""
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Ruling:
     """The verdict on one attempt."""
 

@@ -33,6 +33,7 @@ from proxy.terms import (
     Progress,
     Question,
     Rejected,
+    fact,
 )
 
 Send = Callable[[Question, Binding, Limits, Progress, Call | None], Awaitable[Outcome]]
@@ -97,7 +98,7 @@ class Trail:
     """The tier whose upstream has the request now, until its answer has ended."""
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Served:
     """A tier's answer, committed."""
 
@@ -106,7 +107,7 @@ class Served:
     permit: Permit
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Refused:
     """Nobody served."""
 
