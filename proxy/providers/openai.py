@@ -43,15 +43,31 @@ def render(question: Question, binding: Binding) -> bytes:
     if model is None or model == question.model:
         return body
     value = orjson.dumps(model)
+    if "model" not in question.document:
+        return splice.edit(body, _kept, {b'"model"': value})
+    span = _model(body)
+    if span is not None:
+        return b"".join((body[: span[0]], value, body[span[1] :]))
+    return splice.edit(body, lambda key: value if key == "model" else True, {})
+
+
+def _kept(key: str) -> bool:
+    return True
+
+
+def _model(body: bytes) -> tuple[int, int] | None:
+    """Where the value of a request's `model` lies, if a look is enough to tell."""
+    at = body.find(b'"model"')
     # One `"model"` in the whole body, and no escape that could spell the key another way: that one is the key. To look
     # for one byte first is quicker by far.
-    spelt = b"\\" not in body or b"\\u" not in body
-    if "model" in question.document and spelt and body.count(b'"model"') == 1:
-        match = _MODEL_VALUE.search(body)
-        if match is not None:
-            return body[: match.start(1)] + value + body[match.end(1) :]
-    add = {} if "model" in question.document else {b'"model"': value}
-    return splice.edit(body, lambda key: value if key == "model" else True, add)
+    if at < 0 or body.find(b'"model"', at + 7) >= 0 or (body.find(b"\\") >= 0 and b"\\u" in body):
+        return None
+    if body.startswith(b':"', at + 7):
+        end = body.find(b'"', at + 9)
+        if body.find(b"\\", at + 9, end) < 0:
+            return at + 8, end + 1
+    match = _MODEL_VALUE.match(body, at)
+    return None if match is None else match.span(1)
 
 
 def _with_params(question: Question, binding: Binding) -> bytes:
@@ -135,21 +151,24 @@ def read_usage(usage: object) -> Usage | None:
     """Tokens from a `usage` object of either API, or None if there is none."""
     if not isinstance(usage, dict):
         return None
-
-    def count(*path: str) -> int:
-        value: object = usage
-        for key in path:
-            value = value.get(key) if isinstance(value, dict) else None
-        # What an upstream says may be anything; a count is no less than nothing, and no more than JSON can say exactly.
-        return value if type(value) is int and 0 <= value < 2**53 else 0
-
+    get = usage.get
     return Usage(
-        input=count("prompt_tokens") or count("input_tokens"),
-        output=count("completion_tokens") or count("output_tokens"),
-        cache_read=count("prompt_tokens_details", "cached_tokens") or count("input_tokens_details", "cached_tokens"),
-        reasoning=count("completion_tokens_details", "reasoning_tokens")
-        or count("output_tokens_details", "reasoning_tokens"),
+        _count(get("prompt_tokens")) or _count(get("input_tokens")),
+        _count(get("completion_tokens")) or _count(get("output_tokens")),
+        _count_in(get("prompt_tokens_details"), "cached_tokens")
+        or _count_in(get("input_tokens_details"), "cached_tokens"),
+        _count_in(get("completion_tokens_details"), "reasoning_tokens")
+        or _count_in(get("output_tokens_details"), "reasoning_tokens"),
     )
+
+
+def _count(said: object) -> int:
+    """What an upstream says may be anything; a count is no less than nothing, and no more than JSON can say exactly."""
+    return said if type(said) is int and 0 <= said < 2**53 else 0
+
+
+def _count_in(details: object, name: str) -> int:
+    return _count(details.get(name)) if isinstance(details, dict) else 0
 
 
 def stream_reader(endpoint: Endpoint, named: Callable[[str], str | None] = str) -> StreamReader:

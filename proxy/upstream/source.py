@@ -20,6 +20,9 @@ from proxy.upstream.oauth.account import Account
 
 _PIECE = 12
 """Characters of a secret that are one themselves. A shorter one may be a word that says nothing, like a version."""
+_HINT = 6
+_STRIDE = _PIECE - _HINT + 1
+"""From one place in a text where a piece is looked for to the next: no piece lies between two of them unseen."""
 _NAME = 128
 """Characters of an upstream's name for something."""
 _UP_PREFIXES = ("accept", "content-", "openai-", "anthropic-", "x-stainless-")
@@ -28,17 +31,42 @@ _UP = frozenset({"user-agent", "idempotency-key", "traceparent", "tracestate"})
 _NOT_UP = frozenset({"accept-encoding", "content-encoding", "content-length", "openai-organization", "openai-project"})
 
 
+class _Secrets:
+    """Secrets, and whether a text repeats one of them, or a piece of one."""
+
+    __slots__ = ("_hints", "_pieces")
+
+    def __init__(self, secrets: set[str]) -> None:
+        self._pieces = frozenset(secrets).union(*(_cut(secret, _PIECE) for secret in secrets))
+        self._hints = frozenset[str]().union(*(_cut(secret, _HINT) for secret in secrets))
+
+    def repeated(self, text: str) -> bool:
+        """Does it say one of them?"""
+        if text in self._pieces:
+            return True
+        # Names are many and hardly ever repeat a secret: they are looked at closely where anything reminds of one.
+        for at in range(0, len(text) - _HINT + 1, _STRIDE):
+            if text[at : at + _HINT] in self._hints:
+                return not self._pieces.isdisjoint(_cut(text, _PIECE))
+        return False
+
+
+def _cut(text: str, length: int) -> Iterator[str]:
+    """All of it that is so long."""
+    return (text[at : at + length] for at in range(len(text) - length + 1))
+
+
 class _Changing:
-    """The pieces of secrets that change, found once as long as they stay: some are thousands of letters long."""
+    """Secrets that change, and are cut once as long as they stay: some are thousands of letters long."""
 
     def __init__(self) -> None:
-        self._secrets: tuple[str, ...] = ()
-        self._pieces: frozenset[str] = frozenset()
+        self._told: tuple[str, ...] = ()
+        self._secrets = _Secrets(set())
 
-    def pieces(self, secrets: tuple[str, ...]) -> frozenset[str]:
-        if secrets != self._secrets:
-            self._secrets, self._pieces = secrets, _pieces(set(secrets))
-        return self._pieces
+    def now(self, told: tuple[str, ...]) -> _Secrets:
+        if told != self._told:
+            self._told, self._secrets = told, _Secrets(set(told))
+        return self._secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +90,12 @@ class Source:
     """All that goes up whatever the caller sent, but for an account's token."""
     _own: frozenset[str] = field(init=False, repr=False, compare=False)
     """Names of `headers`, lower case."""
-    _secret: frozenset[str] = field(init=False, repr=False, compare=False)
-    """What never changes of the secrets, and every piece of theirs that is one itself."""
+    _secret: _Secrets = field(init=False, repr=False, compare=False)
+    """Those that never change."""
     _changing: _Changing = field(init=False, repr=False, compare=False, default_factory=_Changing)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_secret", _pieces(set(self._secrets())))
+        object.__setattr__(self, "_secret", _Secrets(set(self._secrets())))
         object.__setattr__(self, "fixed", (*self.headers, ("Accept-Encoding", "identity")))
         own, foreign = frozenset(name.lower() for name, _ in self.headers), self.dialect.foreign
         object.__setattr__(self, "_own", own)
@@ -91,10 +119,9 @@ class Source:
     def named(self, said: str) -> str | None:
         """What it calls something, as far as that may be told: nothing where it repeats a secret that it was sent."""
         told = said[:_NAME]
-        pieces = {told, *(told[at : at + _PIECE] for at in range(len(told) - _PIECE + 1))}
-        if not self._secret.isdisjoint(pieces):
+        if self._secret.repeated(told):
             return None
-        if self.account is not None and not self._changing.pieces(tuple(self.account.secrets())).isdisjoint(pieces):
+        if self.account is not None and self._changing.now(tuple(self.account.secrets())).repeated(told):
             return None
         return told
 
@@ -106,9 +133,3 @@ class Source:
         for part in (between.username, between.password):
             if part:
                 yield from {part, unquote(part)}
-
-
-def _pieces(secrets: set[str]) -> frozenset[str]:
-    return frozenset(
-        secrets | {secret[at : at + _PIECE] for secret in secrets for at in range(len(secret) - _PIECE + 1)}
-    )

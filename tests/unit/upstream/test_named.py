@@ -44,6 +44,16 @@ def test_a_name_is_told_but_for_secrets(said: str, told: str | None) -> None:
     assert _SOURCE.named(said) == told
 
 
+@pytest.mark.parametrize("before", range(20))
+@pytest.mark.parametrize("after", [0, 1, 7, 30])
+def test_a_piece_is_found_wherever_it_stands(before: int, after: int) -> None:
+    for start in range(len(_KEY) - 11):
+        piece = _KEY[start : start + 12]
+        assert _SOURCE.named("_" * before + piece + "_" * after) is None
+        said = "_" * before + piece[:11] + "_" * after
+        assert _SOURCE.named(said) == said
+
+
 class _Login:
     """An account whose tokens change."""
 
