@@ -32,7 +32,8 @@ from proxy.terms import (
     Usage,
 )
 
-_MODEL_VALUE = re.compile(rb'"model"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")', re.DOTALL)
+_MODEL, _MODEL_COLON = b'"model"', b'"model":'
+_VALUE = re.compile(rb'(\s*:\s*)"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 
 def render(question: Question, binding: Binding) -> bytes:
@@ -44,30 +45,25 @@ def render(question: Question, binding: Binding) -> bytes:
         return body
     value = orjson.dumps(model)
     if "model" not in question.document:
-        return splice.edit(body, _kept, {b'"model"': value})
-    span = _model(body)
-    if span is not None:
-        return b"".join((body[: span[0]], value, body[span[1] :]))
+        return splice.edit(body, lambda _: True, {b'"model"': value})
+    around = _around_model(body, question.model)
+    if around is not None:
+        return b"".join((around[0], value, around[1]))
     return splice.edit(body, lambda key: value if key == "model" else True, {})
 
 
-def _kept(key: str) -> bool:
-    return True
-
-
-def _model(body: bytes) -> tuple[int, int] | None:
-    """Where the value of a request's `model` lies, if a look is enough to tell."""
-    at = body.find(b'"model"')
+def _around_model(body: bytes, model: str | None) -> tuple[bytes, bytes] | None:
+    """What stands before and after the value of a request's `model`, if a look is enough to tell."""
+    pieces = body.split(_MODEL, 2)
     # One `"model"` in the whole body, and no escape that could spell the key another way: that one is the key. To look
     # for one byte first is quicker by far.
-    if at < 0 or body.find(b'"model"', at + 7) >= 0 or (body.find(b"\\") >= 0 and b"\\u" in body):
+    if len(pieces) != 2 or (body.find(b"\\") >= 0 and b"\\u" in body):
         return None
-    if body.startswith(b':"', at + 7):
-        end = body.find(b'"', at + 9)
-        if body.find(b"\\", at + 9, end) < 0:
-            return at + 8, end + 1
-    match = _MODEL_VALUE.match(body, at)
-    return None if match is None else match.span(1)
+    before, after = pieces
+    if after.startswith(said := f':"{model}"'.encode()):
+        return before + _MODEL_COLON, after[len(said) :]
+    match = _VALUE.match(after)
+    return None if match is None else (before + _MODEL + match[1], after[match.end() :])
 
 
 def _with_params(question: Question, binding: Binding) -> bytes:
