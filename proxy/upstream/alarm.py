@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Callable
 from heapq import heappop, heappush
@@ -17,8 +16,9 @@ from types import TracebackType
 FAR = 4.0
 """Seconds: an alarm rings no later than this, so that it need not be set anew when a far limit comes nearer."""
 _NEAR = 1.0
-_FAR_STEPS, _NEAR_STEPS = 4, 250
-"""Rings that a second has, for alarms further away than _NEAR seconds and for others."""
+_FAR_STEP, _NEAR_STEP = 1 / 4, 1 / 250
+"""From one ring to the next, for alarms further away than _NEAR seconds and for others."""
+_NEVER = float("inf")
 
 
 class Bell:
@@ -40,18 +40,15 @@ class Bell:
             self._loop = asyncio.get_running_loop()
         return self._loop
 
-    def alarm(self) -> Alarm:
-        """One that is not set."""
-        return Alarm(self)
-
     def put(self, alarm: Alarm, at: float) -> float:
         """Have it ring at `at`, or some time before it if that is far; when."""
         now = self._clock()
         if at > now + _NEAR:
-            rings = math.floor(min(at, now + FAR) * _FAR_STEPS) / _FAR_STEPS
+            far = now + FAR
+            rings = (far if at > far else at) // _FAR_STEP * _FAR_STEP
         else:
             # The loop counts in milliseconds, so its timers may be early by one.
-            rings = (math.floor(max(at, now) * _NEAR_STEPS) + 1) / _NEAR_STEPS
+            rings = (max(at, now) // _NEAR_STEP + 1) * _NEAR_STEP
         waiting = self._due.get(rings)
         if waiting is not None:
             waiting.add(alarm)
@@ -96,7 +93,7 @@ class Alarm:
 
     def __init__(self, bell: Bell) -> None:
         self._bell = bell
-        self._at = self._rings = math.inf
+        self._at = self._rings = _NEVER
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
         self._over = False

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -39,9 +40,10 @@ from proxy.terms import (
     StreamEvent,
     StreamReader,
 )
-from proxy.upstream.alarm import Bell
+from proxy.upstream.alarm import Alarm, Bell
 from proxy.upstream.answer import TRUNCATED, Retyped, retyped
 from proxy.upstream.client import Door
+from proxy.upstream.oauth.account import Account
 from proxy.upstream.source import Source
 
 HOLD_BYTES = 1024 * 1024
@@ -52,11 +54,48 @@ _ERROR_READ = 10.0
 """Seconds for the body of an error answer; what has come by then is what it said."""
 _NO_BYTE = Diagnosis(Cause.TIMEOUT_FIRST_BYTE, "first_byte")
 _IDLE = Diagnosis(Cause.TIMEOUT_IDLE, "idle")
-_UPSTREAM_IDS = frozenset({"x-request-id", "request-id", "apim-request-id", "x-oai-request-id"})
+_MEANING = {
+    "content-type": "type",
+    "x-request-id": "id",
+    "request-id": "id",
+    "apim-request-id": "id",
+    "x-oai-request-id": "id",
+    "x-ratelimit-remaining-requests": "requests",
+    "x-ratelimit-remaining-tokens": "tokens",
+    "anthropic-ratelimit-requests-remaining": "requests",
+    "anthropic-ratelimit-tokens-remaining": "tokens",
+}
+_MEANS: Names[str, str | None] = Names(lambda name: _MEANING.get(name.lower()))
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What all attempts of one configuration have of the world."""
+
+    unix: Callable[[], float]
+    bell: Bell
+    remaining: dict[tuple[str, str, str], float]
+    """By source, model and `requests` or `tokens`: how many more a window has, as the upstream said last."""
 
 
 class Attempt:
     """One attempt. Made to be run once."""
+
+    __slots__ = (
+        "_alarm",
+        "_binding",
+        "_call",
+        "_common",
+        "_dialect",
+        "_gatherer",
+        "_limits",
+        "_progress",
+        "_question",
+        "_reply",
+        "_rewrites",
+        "_source",
+        "_verge",
+    )
 
     def __init__(
         self,
@@ -66,16 +105,15 @@ class Attempt:
         progress: Progress,
         call: Call | None,
         source: Source,
-        unix: Callable[[], float],
-        bell: Bell,
+        common: Common,
     ) -> None:
         self._question, self._binding, self._limits = question, binding, limits
-        self._progress, self._call, self._source, self._unix = progress, call, source, unix
+        self._progress, self._call, self._source, self._common = progress, call, source, common
         self._dialect = source.dialect
         self._rewrites = source.dialect.rewrites(question.endpoint)
         self._gatherer = None if question.stream else source.dialect.gatherer(source.named)
         self._verge: Diagnosis = limits.overrun
-        self._alarm = bell.alarm()
+        self._alarm = Alarm(common.bell)
         self._reply: Reply | None = None
 
     async def run(self, door: Door) -> Outcome:
@@ -97,12 +135,13 @@ class Attempt:
         question, source = self._question, self._source
         call = self._call or self._dialect.call(question, self._binding)
         assert isinstance(call, Call)  # noqa: S101  # a dialect that may refuse was asked before
-        answer = await self._authorised(door, call)
+        answer = await (
+            self._post(door, call) if source.account is None else self._authorised(source.account, door, call)
+        )
         if isinstance(answer, Diagnosis):
             return Failed(answer)
         self._reply = answer
-        upstream_id, kind = _id_and_type(answer.headers)
-        self._progress.upstream_id = source.named(upstream_id) if upstream_id else None
+        kind = self._read_head(answer.headers)
         if not 200 <= answer.status < 300:
             return await self._rejected(answer)
         if kind == "text/html":
@@ -115,11 +154,25 @@ class Attempt:
         # Some servers do not say what they send.
         return await self._stream(answer if kind else Retyped(answer, "text/event-stream"))
 
-    async def _authorised(self, door: Door, call: Call) -> Reply | Diagnosis:
-        """The answer; of an account, that to a second try with a new token where the first was not taken."""
-        account, limit = self._source.account, self._limits.connect
-        if account is None:
-            return await self._post(door, call)
+    def _read_head(self, headers: Headers) -> str:
+        """Note what an answer's head says beside its media type, which is returned; the first of each counts."""
+        called = kind = ""
+        for name, value in headers:
+            what = _MEANS[name]
+            if what is None:
+                continue
+            if what == "type":
+                kind = kind or value
+            elif what == "id":
+                called = called or value
+            elif value.isascii() and value.isdigit():
+                self._common.remaining[self._binding.source, self._binding.model, what] = float(value[:15])
+        self._progress.upstream_id = self._source.named(called) if called else None
+        return kind.partition(";")[0].strip().lower()
+
+    async def _authorised(self, account: Account, door: Door, call: Call) -> Reply | Diagnosis:
+        """An account's answer: that to a second try with a new token where the first was not taken."""
+        limit = self._limits.connect
         bearer = await account.bearer(limit)
         answer = bearer if isinstance(bearer, Diagnosis) else await self._post(door, call, bearer)
         if isinstance(answer, Diagnosis) or answer.status != 401 or not account.renewable(str(bearer)):
@@ -131,10 +184,10 @@ class Attempt:
         self._progress.retried, self._progress.first_byte, self._progress.status = True, None, None
         return await self._post(door, call, bearer)
 
-    async def _post(self, door: Door, call: Call, bearer: str = "") -> Reply | Diagnosis:
+    def _post(self, door: Door, call: Call, bearer: str = "") -> Awaitable[Reply | Diagnosis]:
         source = self._source
         headers = (*source.passing(self._question.headers), *source.fixed, *source.credential(bearer))
-        return await door.post(source.base_url + call.path, headers, call.body, self._progress, self._limits.connect)
+        return door.post(source.base_url + call.path, headers, call.body, self._progress, self._limits.connect)
 
     # -- limits of time
 
@@ -171,7 +224,7 @@ class Attempt:
             reply.headers,
             body,
             bound_model=self._binding.bound_model,
-            now_unix=self._unix(),
+            now_unix=self._common.unix(),
             overrides=self._source.overrides,
         )
         if not self._rewrites:
@@ -191,11 +244,14 @@ class Attempt:
     async def _json(self, reply: Reply) -> Outcome:
         held: list[bytes] = []
         size, most = 0, REWRITTEN_BYTES if self._rewrites else HOLD_BYTES
-        self._set_timer(self._limits.until, self._limits.overrun)
+        if self._verge is _NO_BYTE:  # of an answer that might have been a stream
+            self._set_timer(self._limits.until, self._limits.overrun)
         while size < most:
-            if held:
-                self._until_next_byte()
-            chunk = await reply.chunk()
+            chunk = reply.ready()
+            if chunk is None:
+                if held:
+                    self._until_next_byte()
+                chunk = await reply.chunk()
             if isinstance(chunk, Diagnosis):
                 return Failed(chunk)
             if not chunk:
@@ -215,11 +271,11 @@ class Attempt:
             return Failed(Diagnosis(Cause.SERVER, "not_json_object"))
         if document.get("error"):
             return self._error_inside(reply, document["error"], body)
-        told = self._dialect.answer(self._question, body, document, self._unix())
+        told = self._dialect.answer(self._question, body, document, self._common.unix())
         if told is None:
             return Failed(Diagnosis(Cause.SERVER, "not_an_answer"))
         model = None if told.model is None else self._source.named(told.model)
-        return Accepted(reply, told.body, complete=True, usage=told.usage, model=model)
+        return Accepted(reply, told.body, None, True, told.usage, model)
 
     async def _json_for_stream(self, reply: Reply) -> Outcome:
         """A stream was asked for and a JSON document came: an error in a 200, or a server that cannot stream."""
@@ -251,7 +307,7 @@ class Attempt:
             self._until_next_byte()
 
     async def _stream(self, reply: Reply) -> Outcome:
-        reader = self._dialect.reader(self._question, self._binding, self._source.named, self._unix())
+        reader = self._dialect.reader(self._question, self._binding, self._source.named, self._common.unix())
 
         def accept(events: Sequence[StreamEvent], *, complete: bool) -> Accepted:
             stream = Stream((*held, *events), reader, self._diagnose)
@@ -300,7 +356,7 @@ class Attempt:
             self._binding.kind,
             error,
             bound_model=self._binding.bound_model,
-            now_unix=self._unix(),
+            now_unix=self._common.unix(),
             overrides=self._source.overrides,
         )
 
@@ -310,20 +366,3 @@ _JSON = (("Content-Type", "application/json"),)
 
 def _as_json(headers: Headers) -> Headers:
     return retyped(headers, "application/json")
-
-
-def _what(name: str) -> str:
-    low = name.lower()
-    return "id" if low in _UPSTREAM_IDS else "type" if low == "content-type" else ""
-
-
-_TOLD: Names[str, str] = Names(_what)
-
-
-def _id_and_type(headers: Headers) -> tuple[str, str]:
-    """What the upstream calls the request, and the media type of its answer; the first of each, empty without one."""
-    said = {"": "", "id": "", "type": ""}
-    for name, value in headers:
-        if (what := _TOLD[name]) and not said[what]:
-            said[what] = value
-    return said["id"], said["type"].partition(";")[0].strip().lower()

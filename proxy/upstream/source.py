@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from operator import itemgetter
 from urllib.parse import unquote, urlsplit
 
 from proxy.providers import fault_table
@@ -20,11 +21,18 @@ from proxy.upstream.oauth.account import Account
 
 _PIECE = 12
 """Characters of a secret that are one themselves. A shorter one may be a word that says nothing, like a version."""
-_HINT = 6
-_STRIDE = _PIECE - _HINT + 1
-"""From one place in a text where a piece is looked for to the next: no piece lies between two of them unseen."""
 _NAME = 128
 """Characters of an upstream's name for something."""
+_HINT = 6
+"""Characters of a piece that remind of it."""
+_FIRST = slice(0, _HINT)
+_LOOKS = tuple(
+    itemgetter(_FIRST, _FIRST, *(slice(at, at + _HINT) for at in range(0, length - _HINT + 1, _PIECE - _HINT + 1)[1:]))
+    for length in range(_NAME + 1)
+)
+"""Where a name of each length is looked at for hints: wherever a piece stands in it, one of its hints is met. The first
+stands twice: of less than two places there is no tuple.
+"""
 _UP_PREFIXES = ("accept", "content-", "openai-", "anthropic-", "x-stainless-")
 _UP = frozenset({"user-agent", "idempotency-key", "traceparent", "tracestate"})
 # Content codings are undone at both doors, so that answers can be read; the framing is each connection's own.
@@ -41,14 +49,13 @@ class _Secrets:
         self._hints = frozenset[str]().union(*(_cut(secret, _HINT) for secret in secrets))
 
     def repeated(self, text: str) -> bool:
-        """Does it say one of them?"""
+        """Does a text of up to _NAME characters say one of them?"""
         if text in self._pieces:
             return True
         # Names are many and hardly ever repeat a secret: they are looked at closely where anything reminds of one.
-        for at in range(0, len(text) - _HINT + 1, _STRIDE):
-            if text[at : at + _HINT] in self._hints:
-                return not self._pieces.isdisjoint(_cut(text, _PIECE))
-        return False
+        if self._hints.isdisjoint(_LOOKS[len(text)](text)):
+            return False
+        return not self._pieces.isdisjoint(_cut(text, _PIECE))
 
 
 def _cut(text: str, length: int) -> Iterator[str]:

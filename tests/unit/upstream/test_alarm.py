@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from proxy.upstream.alarm import Bell
+from proxy.upstream.alarm import Alarm, Bell
 
 
 async def _wait(*moves: float, later: float | None = None) -> None:
     """Wait under an alarm that was moved to so many seconds from now, one after the other; `later` while it waits."""
     began = time.monotonic()
-    alarm = Bell().alarm()
+    alarm = Alarm(Bell())
     with alarm:
         for seconds in moves:
             alarm.move(began + seconds)
@@ -52,7 +52,7 @@ async def test_moved_while_it_waits() -> None:
 
 
 async def test_what_ends_in_time_is_left_alone() -> None:
-    alarm = Bell().alarm()
+    alarm = Alarm(Bell())
     with alarm:
         alarm.move(time.monotonic() + 0.01)
     await asyncio.sleep(0.03)  # it would have gone off by now
@@ -71,7 +71,7 @@ async def test_one_bell_rings_for_many() -> None:
     bell, rang = Bell(), list[int]()
 
     async def wait(number: int) -> None:
-        alarm = bell.alarm()
+        alarm = Alarm(bell)
         began = time.monotonic()
         due = began + (number * 7 % 10) / 100
         with contextlib.suppress(TimeoutError), alarm:
@@ -100,7 +100,7 @@ async def test_two_ends_at_once_are_a_cancellation() -> None:
     bell = Bell()
 
     async def wait() -> None:
-        alarm = bell.alarm()
+        alarm = Alarm(bell)
         with alarm:
             alarm.move(time.monotonic() - 1)
             await asyncio.Event().wait()
@@ -127,7 +127,7 @@ async def test_alarms_set_no_timers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "call_later", counting)
     bell = Bell(lambda: 1000.0)
     for _ in range(50):
-        alarm = bell.alarm()
+        alarm = Alarm(bell)
         with alarm:
             for seconds in (600, 60, *range(30, 130)):
                 alarm.move(1000.0 + seconds)
