@@ -87,6 +87,9 @@ class _Rehearsal:
     def __init__(self, keeper: Keeper, assumed: _Assumed) -> None:
         self._keeper, self._assumed = keeper, assumed
 
+    def calm(self, guard: Guard, request_id: str) -> Permit | None:
+        return None
+
     async def admit(self, guard: Guard, request_id: str, *, early: bool, patience: float) -> Permit | View:
         return self.foresee(guard, early=early)
 

@@ -37,6 +37,8 @@ from proxy.breaker.state import (
     Word,
 )
 
+# Every request asks for them: to find a member in its class costs many times as much.
+_GOOD, _NEUTRAL = Hears.GOOD, Hears.NEUTRAL
 _CLOSED_ALONE = replace(CLOSED, local=True)
 _STANDING = (Word.OPEN, Word.DISABLED, Word.ISOLATED)
 """Words that one request hears like another: there is no place that somebody has won and left to the next."""
@@ -103,6 +105,24 @@ class Keeper:
 
     # -- may it be tried
 
+    def calm(self, guard: Guard, request_id: str) -> Permit | None:
+        """Leave to send one request, where nothing is amiss and so there is nothing to ask. None: `admit` must say."""
+        row, key = self._row(guard.target, guard.policy), guard.credential
+        owner = None if key is None else self._row(key, guard.policy)
+        if not row.calm or not (owner is None or owner.calm):
+            return None
+        return self._permit(guard, request_id, row, owner, self._clock())
+
+    def _permit(self, guard: Guard, request_id: str, row: _Row, owner: _Row | None, now: float) -> Permit:
+        permit, link = Permit(guard, request_id, now, "closed", self._calm_view(), row.state.epoch), self._link
+        if owner is not None:
+            permit.credential_epoch = owner.state.epoch
+        if link is not None and link.up:
+            permit.shared_epoch = link.view(guard.target).epoch
+            if guard.credential is not None:
+                permit.credential_shared_epoch = link.view(guard.credential).epoch
+        return permit
+
     async def admit(
         self, guard: Guard, request_id: str, *, early: bool = False, patience: float = ASK_LIMIT
     ) -> Permit | View:
@@ -112,16 +132,12 @@ class Keeper:
         shared store.
         """
         row, now = self._row(guard.target, guard.policy), self._clock()
-        permit = Permit(guard, request_id, now, "closed", self._calm_view(), row.state.epoch)
+        owner = None
         if guard.credential is not None:
             owner = self._row(guard.credential, guard.policy)
             if not owner.calm and (seen := self._seen(guard.credential, owner, now)).word is not Word.CLOSED:
                 return seen
-            permit.credential_epoch = owner.state.epoch
-        if self._link is not None and self._link.up:
-            permit.shared_epoch = self._link.view(guard.target).epoch
-            if guard.credential is not None:
-                permit.credential_shared_epoch = self._link.view(guard.credential).epoch
+        permit = self._permit(guard, request_id, row, owner, now)
         if row.calm:
             return permit
         state = self._link.view(guard.target) if self._link is not None and self._link.up else row.state
@@ -236,11 +252,11 @@ class Keeper:
         if permit.renewal is not None:
             permit.renewal.cancel()
         row = self._row(permit.guard.target, permit.guard.policy)
-        if row.calm and verdict.hears is Hears.GOOD:
+        if row.calm and verdict.hears is _GOOD:
             row.count(self._clock())
-        elif verdict.hears is not Hears.NEUTRAL or permit.token is not None:
+        elif verdict.hears is not _NEUTRAL or permit.token is not None:
             self._hear(permit, verdict, permit.token)
-            if verdict.hears is Hears.GOOD and permit.token is not None:
+            if verdict.hears is _GOOD and permit.token is not None:
                 # The rest of this answer belongs to the time that it has opened.
                 if permit.shared:
                     permit.shared_epoch += 1
@@ -249,7 +265,7 @@ class Keeper:
     def report_end(self, permit: Permit, verdict: Verdict) -> None:
         """How an answer ended that was settled as good when it had only begun."""
         row = self._row(permit.guard.target, permit.guard.policy)
-        if verdict.hears is not Hears.NEUTRAL and not (verdict.hears is Hears.GOOD and row.calm):
+        if verdict.hears is not _NEUTRAL and not (verdict.hears is _GOOD and row.calm):
             self._hear(permit, verdict, None, late=True)
 
     def _hear(self, permit: Permit, verdict: Verdict, token: str | None, *, late: bool = False) -> None:
@@ -286,9 +302,7 @@ class Keeper:
         self._step(target, row, replace(heard, epoch=epoch, token=None if shared else heard.token), now)
         if self._link is not None and self._link.up:
             suspect = not machine.calm(self._link.view(target))
-            if (shared and heard.token) or (
-                heard.hears is not Hears.NEUTRAL and (suspect or heard.hears is not Hears.GOOD)
-            ):
+            if (shared and heard.token) or (heard.hears is not _NEUTRAL and (suspect or heard.hears is not _GOOD)):
                 self._link.report(target, replace(heard, epoch=shared_epoch, token=heard.token if shared else None))
 
     # -- for people

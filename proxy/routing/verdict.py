@@ -38,6 +38,12 @@ class Ruling:
     """See terms.Diagnosis.detail; empty when served."""
     onward: Onward
     verdict: Verdict
+    heard: str
+    """What of the verdict is told: its `hears`."""
+
+
+def _ruling(label: str, detail: str, onward: Onward, verdict: Verdict) -> Ruling:
+    return Ruling(label, detail, onward, verdict, verdict.hears.value)
 
 
 _TABLE: Mapping[Cause, tuple[str, Hears, Onward]] = {
@@ -77,6 +83,15 @@ ATTEMPT_LABELS = (*dict.fromkeys((*(label for label, _, _ in _TABLE.values()), "
 """Every word that a Ruling's label can be."""
 
 
+_WHOLE = _ruling("served", "", Onward.STOP, Verdict(Hears.GOOD))
+_BEGUN = _ruling("served", "", Onward.STOP, Verdict(Hears.GOOD, whole=False))
+
+
+def served(accepted: Accepted) -> Ruling:
+    """The ruling on an answer."""
+    return _WHOLE if accepted.complete else _BEGUN
+
+
 def judge(outcome: Outcome, *, fallback: bool, fair: bool, silent: bool) -> Ruling:
     """The ruling on one attempt's outcome.
 
@@ -84,10 +99,10 @@ def judge(outcome: Outcome, *, fallback: bool, fair: bool, silent: bool) -> Ruli
     `silent`: it showed no byte for so long that a caller's leaving is no whim.
     """
     match outcome:
-        case Accepted(complete=complete):
-            return Ruling("served", "", Onward.STOP, Verdict(Hears.GOOD, whole=complete))
+        case Accepted():
+            return served(outcome)
         case Abandoned(why):
-            return Ruling("cancelled", why, Onward.STOP, Verdict(_if(silent), why))
+            return _ruling("cancelled", why, Onward.STOP, Verdict(_if(silent), why))
         case Rejected(diagnosis) | Failed(diagnosis) | Interrupted(diagnosis):
             return _diagnosed(diagnosis, fallback, fair, silent)
         case _:
@@ -117,4 +132,4 @@ def _diagnosed(diagnosis: Diagnosis, fallback: bool, fair: bool, silent: bool) -
         exhausted=diagnosis.exhausted,
         credential=diagnosis.cause is Cause.KEY_INVALID,
     )
-    return Ruling(label, diagnosis.detail, onward, verdict)
+    return _ruling(label, diagnosis.detail, onward, verdict)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from proxy.breaker.link import ASK_LIMIT
 from proxy.breaker.permit import Guard, Permit, Verdict
@@ -19,7 +19,7 @@ from proxy.breaker.state import Hears, View, Word
 from proxy.providers.dialect import Call, Uncarried
 from proxy.routing.bindings import Chain, Tier
 from proxy.routing.decision import Attempted, Skipped, Step
-from proxy.routing.verdict import REQUEST_FAULTS, Onward, Ruling, judge
+from proxy.routing.verdict import REQUEST_FAULTS, Onward, Ruling, judge, served
 from proxy.terms import (
     Abandoned,
     Accepted,
@@ -42,6 +42,10 @@ Send = Callable[[Question, Binding, Limits, Progress, Call | None], Awaitable[Ou
 
 class Breakers(Protocol):
     """What the walk asks and tells of the tiers' health: a keeper, or a rehearsal that only says what would be."""
+
+    def calm(self, guard: Guard, request_id: str) -> Permit | None:
+        """Leave to send one request, where nothing is amiss and so there is nothing to ask. None: `admit` must say."""
+        ...
 
     async def admit(self, guard: Guard, request_id: str, *, early: bool, patience: float) -> Permit | View:
         """May one request be sent? If not: the view that denies it."""
@@ -130,7 +134,8 @@ async def walk(question: Question, chain: Chain, deadline: Deadline, trail: Trai
         if isinstance(call, Skipped):
             trail.steps.append(call)
             continue
-        admitted = await journey.admit(tier)
+        guard = journey.guard(tier)
+        admitted = ports.breakers.calm(guard, trail.request_id) or await journey.admit(guard)
         if isinstance(admitted, View):
             refused.append(_Denied(place, admitted, call))
             trail.steps.append(_skipped(tier, admitted.word.value, ports.clock(), admitted))
@@ -162,12 +167,14 @@ async def _early(journey: _Journey, refused: list[_Denied]) -> Served | Refused 
     if not asleep:
         return None
     due = min(asleep, key=lambda each: each.seen.until or 0.0)
-    admitted = await journey.admit(journey.chain.tiers[due.place], early=True)
+    admitted = await journey.admit(journey.guard(journey.chain.tiers[due.place]), early=True)
     return await journey.attempt(due.place, admitted, due.call) if isinstance(admitted, Permit) else None
 
 
 class _Journey:
     """What one walk knows while it is under way."""
+
+    __slots__ = ("_answers", "_outgrown", "_patience", "_uncarried", "chain", "deadline", "ports", "question", "trail")
 
     def __init__(self, question: Question, chain: Chain, deadline: Deadline, trail: Trail, ports: Ports) -> None:
         self.question, self.chain, self.deadline, self.trail, self.ports = question, chain, deadline, trail, ports
@@ -181,12 +188,11 @@ class _Journey:
     def guard(self, tier: Tier) -> Guard:
         return tier.guards[self.question.endpoint.name]
 
-    async def admit(self, tier: Tier, *, early: bool = False) -> Permit | View:
+    async def admit(self, guard: Guard, *, early: bool = False) -> Permit | View:
         """Ask its breaker. All that a request ever waits for a shared store is bounded together."""
         began = self.ports.clock()
-        admitted = await self.ports.breakers.admit(
-            self.guard(tier), self.trail.request_id, early=early, patience=self._patience
-        )
+        breakers, request_id = self.ports.breakers, self.trail.request_id
+        admitted = await breakers.admit(guard, request_id, early=early, patience=self._patience)
         self._patience -= self.ports.clock() - began
         return admitted
 
@@ -197,11 +203,13 @@ class _Journey:
         """What this tier is asked, None if that is the request as it came; or why it cannot take it, whatever its
         health.
         """
-        why, missing = self._unfit(place, tier)
-        if why is not None:
-            return self._skip(tier, why, missing)
+        unfit = self._unfit(place, tier)
+        if unfit is not None:
+            return self._skip(tier, *unfit)
         sifter = tier.sifters.get(self.question.endpoint.name)
-        call = None if sifter is None else sifter.call(self.question, tier.binding)
+        if sifter is None:
+            return None
+        call = sifter.call(self.question, tier.binding)
         if not isinstance(call, Uncarried):
             return call
         self._uncarried = self._uncarried or call
@@ -210,7 +218,8 @@ class _Journey:
     def _skip(self, tier: Tier, why: str, missing: frozenset[str] = frozenset()) -> Skipped:
         return _skipped(tier, why, self.ports.clock(), self.ports.breakers.look(self.guard(tier)), missing)
 
-    def _unfit(self, place: int, tier: Tier) -> tuple[str | None, frozenset[str]]:
+    def _unfit(self, place: int, tier: Tier) -> tuple[str, frozenset[str]] | None:
+        """Why so, and what it lacks."""
         binding, deadline = tier.binding, self.deadline
         if self._outgrown is not None and (binding.context or 0) <= self._outgrown:
             return "too_small_context", frozenset()
@@ -221,37 +230,39 @@ class _Journey:
         # Well below a tenth: that is what the tier before leaves, less the moment that its end took.
         if place and self.time_left() < min(2.0, deadline.first_byte, deadline.total / 20):
             return "deadline", frozenset()
-        return None, frozenset()
+        return None
 
-    def limits(self, place: int) -> Limits:
+    def limits(self, place: int, now: float) -> Limits:
         """All the time that is left, less a reserve for the tiers after this one."""
-        deadline, now = self.deadline, self.ports.clock()
-        left = deadline.until - now
-        later = len(self.chain.tiers) - place - 1
-        until, overrun = deadline.until - later * min(30.0, left / 10), deadline.overrun
+        deadline = self.deadline
+        until, overrun = deadline.until, deadline.overrun
+        if later := len(self.chain.tiers) - place - 1:
+            until -= later * min(30.0, (until - now) / 10)
         if deadline.attempt is not None and not self.question.stream and now + deadline.attempt < until:
             until, overrun = now + deadline.attempt, Diagnosis(Cause.TIMEOUT_TOTAL, "attempt")
         return Limits(deadline.connect, deadline.first_byte, deadline.first_token, deadline.idle, until, overrun)
 
     async def attempt(self, place: int, permit: Permit, call: Call | None) -> Served | Refused | None:
         """Send to one tier; None when the next one may be tried."""
-        tier = self.chain.tiers[place]
-        limits = self.limits(place)
-        progress = Progress(started=self.ports.clock())
-        outcome: Outcome = Abandoned()
-        self.trail.trying = tier.name
+        tier, trail, ports = self.chain.tiers[place], self.trail, self.ports
+        started = ports.clock()
+        limits, progress = self.limits(place, started), Progress(started)
+        outcome: Outcome = _LEFT
+        trail.trying = tier.name
         try:
-            outcome = await self.ports.send(self.question, tier.binding, limits, progress, call)
+            outcome = await ports.send(self.question, tier.binding, limits, progress, call)
         finally:
             # Also when cancelled: a probe's slot must come free, and an impatient caller may be evidence.
-            now = self.ports.clock()
-            ruling = self._judge(tier, outcome, progress, now)
-            self.ports.breakers.settle(permit, ruling.verdict)
-            attempted = _attempted(tier, permit, ruling, outcome, progress, now, call)
-            self.trail.steps.append(attempted)
-            self.trail.waited += now - progress.started
-            if not isinstance(outcome, Accepted):
-                self.trail.trying = None
+            now = ports.clock()
+            if isinstance(outcome, Accepted):
+                ruling, billed = served(outcome), "yes"
+            else:
+                ruling, billed = self._judge(tier, outcome, progress, now), _billed(outcome, progress)
+                trail.trying = None
+            ports.breakers.settle(permit, ruling.verdict)
+            attempted = _attempted(tier, permit, ruling, billed, progress, now, call)
+            trail.steps.append(attempted)
+            trail.waited += now - started
         if isinstance(outcome, Accepted):
             return Served(outcome, attempted, permit)
         if isinstance(outcome, Rejected):
@@ -293,18 +304,26 @@ class _Journey:
 
 def conclude(served: Served, broke: Interrupted | Abandoned | None, trail: Trail, ports: Ports) -> Attempted:
     """The committed answer has ended, whole or not: correct the story, and let the breaker hear of a cut."""
-    # What was read whole had ended before it was handed on.
-    ended = served.attempted if served.accepted.complete else replace(served.attempted, ended=ports.clock())
-    verdict = Verdict(Hears.GOOD)
+    complete, attempted = served.accepted.complete, served.attempted
+    if complete and broke is None:
+        return attempted
+    verdict, changed = Verdict(Hears.GOOD), dict[str, Any]()
+    if not complete:
+        # What was read whole had ended before it was handed on.
+        changed["ended"] = ports.clock()
     if broke is not None:
         ruling = judge(broke, fallback=False, fair=True, silent=False)
-        ended, verdict = replace(ended, outcome=ruling.label, detail=ruling.detail), ruling.verdict
+        verdict = ruling.verdict
+        changed |= {"outcome": ruling.label, "detail": ruling.detail}
     if verdict.hears not in (Hears.GOOD, Hears.NEUTRAL):
-        ended = replace(ended, heard=verdict.hears.value)
-    if broke is not None or not served.accepted.complete:
-        ports.breakers.report_end(served.permit, verdict)
-    trail.steps[trail.steps.index(served.attempted)] = ended
+        changed["heard"] = verdict.hears.value
+    ports.breakers.report_end(served.permit, verdict)
+    ended = replace(attempted, **changed)
+    trail.steps[trail.steps.index(attempted)] = ended
     return ended
+
+
+_LEFT = Abandoned()
 
 
 def _skipped(tier: Tier, why: str, now: float, seen: View, missing: frozenset[str] = frozenset()) -> Skipped:
@@ -312,40 +331,33 @@ def _skipped(tier: Tier, why: str, now: float, seen: View, missing: frozenset[st
 
 
 def _attempted(
-    tier: Tier,
-    permit: Permit,
-    ruling: Ruling,
-    outcome: Outcome,
-    progress: Progress,
-    now: float,
-    call: Call | None,
+    tier: Tier, permit: Permit, ruling: Ruling, billed: str, progress: Progress, now: float, call: Call | None
 ) -> Attempted:
+    # Twenty names would cost as much as all the rest of it, which every request pays for.
     return Attempted(
-        tier=tier.name,
-        source=tier.binding.source,
-        model=tier.binding.model,
-        outcome=ruling.label,
-        detail=ruling.detail,
-        heard=ruling.verdict.hears.value,
-        started=progress.started,
-        ended=now,
-        billed=_billed(outcome, progress),
-        breaker=permit.seen,
-        dropped=call.dropped if call is not None else (),
-        probe=None if permit.kind == "closed" else permit.kind,
-        status=progress.status,
-        connected=progress.connected,
-        first_byte=progress.first_byte,
-        first_token=progress.first_token,
-        reused=progress.reused,
-        retried=progress.retried,
-        upstream_id=progress.upstream_id,
-        retry_after=ruling.verdict.retry_after,
+        tier.name,
+        tier.binding.source,
+        tier.binding.model,
+        ruling.label,
+        ruling.detail,
+        ruling.heard,
+        progress.started,
+        now,
+        billed,
+        None if permit.kind == "closed" else permit.kind,
+        progress.status,
+        progress.connected,
+        progress.first_byte,
+        progress.first_token,
+        progress.reused,
+        progress.retried,
+        progress.upstream_id,
+        ruling.verdict.retry_after,
+        permit.seen,
+        call.dropped if call is not None else (),
     )
 
 
 def _billed(outcome: Outcome, progress: Progress) -> str:
-    if isinstance(outcome, Accepted):
-        return "yes"
     refused = isinstance(outcome, Rejected) and 300 <= outcome.status < 500 and outcome.status != 408
     return "no" if refused or not progress.sent else "maybe"
