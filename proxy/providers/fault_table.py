@@ -12,7 +12,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from proxy.terms import Cause
+from proxy.terms import Cause, fact
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Row:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Evidence:
     """All that a row may look at."""
 

@@ -279,7 +279,7 @@ def _retry_after(headers: Headers, now_unix: float, exhausted: bool) -> float | 
         return milliseconds / 1000
     value = _header(headers, "retry-after")
     seconds = _seconds(value)
-    if seconds is None:
+    if seconds is None and value:
         seconds = _until(value, now_unix)
     if seconds is None and exhausted:
         seconds = _duration(_header(headers, "x-ratelimit-reset-requests"))
@@ -307,7 +307,7 @@ def _number(value: object) -> float | None:
 
 
 def _seconds(value: str) -> float | None:
-    return float(value) if _NUMBER.fullmatch(value) else None
+    return float(value) if value and _NUMBER.fullmatch(value) else None
 
 
 def _duration(value: str) -> float | None:

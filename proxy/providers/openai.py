@@ -164,7 +164,7 @@ def _count(said: object) -> int:
 
 
 def _count_in(details: object, name: str) -> int:
-    return _count(details.get(name)) if isinstance(details, dict) else 0
+    return _count(details.get(name)) if details and isinstance(details, dict) else 0
 
 
 def stream_reader(endpoint: Endpoint, named: Callable[[str], str | None] = str) -> StreamReader:

@@ -9,6 +9,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
+from operator import attrgetter
 
 from proxy.breaker.state import CLOSED, View
 from proxy.terms import Usage, fact
@@ -69,6 +71,15 @@ class Attempted:
     dropped: tuple[str, ...] = ()
     """Fields of the request that its source was not told, of those that Homeport knows: names, never values."""
 
+    def ending(self, at: float, outcome: str, detail: str, heard: str) -> Attempted:
+        """The same, as its answer has ended."""
+        facts = [*_who(self), outcome, detail, heard, self.started, at, *_how(self)]
+        return Attempted(*facts)
+
+
+_NAMES = [each.name for each in fields(Attempted)]
+_who = attrgetter(*_NAMES[: _NAMES.index("outcome")])
+_how = attrgetter(*_NAMES[_NAMES.index("ended") + 1 :])
 
 Step = Skipped | Attempted
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 from proxy.breaker.link import ASK_LIMIT
 from proxy.breaker.permit import Guard, Permit, Verdict
@@ -307,22 +307,21 @@ def conclude(served: Served, broke: Interrupted | Abandoned | None, trail: Trail
     complete, attempted = served.accepted.complete, served.attempted
     if complete and broke is None:
         return attempted
-    verdict, changed = Verdict(Hears.GOOD), dict[str, Any]()
-    if not complete:
-        # What was read whole had ended before it was handed on.
-        changed["ended"] = ports.clock()
+    # What was read whole had ended before it was handed on.
+    at = attempted.ended if complete else ports.clock()
+    outcome, detail, heard, verdict = attempted.outcome, attempted.detail, attempted.heard, _WELL
     if broke is not None:
         ruling = judge(broke, fallback=False, fair=True, silent=False)
-        verdict = ruling.verdict
-        changed |= {"outcome": ruling.label, "detail": ruling.detail}
-    if verdict.hears not in (Hears.GOOD, Hears.NEUTRAL):
-        changed["heard"] = verdict.hears.value
+        outcome, detail, verdict = ruling.label, ruling.detail, ruling.verdict
+        if verdict.hears is not Hears.NEUTRAL:
+            heard = ruling.heard
     ports.breakers.report_end(served.permit, verdict)
-    ended = replace(attempted, **changed)
+    ended = attempted.ending(at, outcome, detail, heard)
     trail.steps[trail.steps.index(attempted)] = ended
     return ended
 
 
+_WELL = Verdict(Hears.GOOD)
 _LEFT = Abandoned()
 
 

@@ -168,7 +168,7 @@ class Attempt:
             elif value.isascii() and value.isdigit():
                 self._common.remaining[self._binding.source, self._binding.model, what] = float(value[:15])
         self._progress.upstream_id = self._source.named(called) if called else None
-        return kind.partition(";")[0].strip().lower()
+        return kind if kind == "application/json" else kind.partition(";")[0].strip().lower()
 
     async def _authorised(self, account: Account, door: Door, call: Call) -> Reply | Diagnosis:
         """An account's answer: that to a second try with a new token where the first was not taken."""
@@ -232,7 +232,13 @@ class Attempt:
         return Rejected(diagnosis, reply.status, _as_json(reply.headers), self._dialect.refusal(body, diagnosis))
 
     async def _error_body(self, reply: Reply) -> bytes:
-        body = bytearray()
+        body, chunk = bytearray(), reply.ready()
+        while chunk and isinstance(chunk, bytes) and len(body) < HOLD_BYTES:
+            body += chunk
+            chunk = reply.ready()
+        if chunk is not None:
+            # As most are, it was there whole.
+            return bytes(body)
         try:
             async with asyncio.timeout(_ERROR_READ):
                 while len(body) < HOLD_BYTES and isinstance(chunk := await reply.chunk(), bytes) and chunk:
