@@ -1,6 +1,7 @@
 """The nouns that every room shares; imports nothing of ours.
 
-1. A value here is frozen: a fact once stated is never edited, only replaced.
+1. A value here is frozen: a fact once stated is never edited, only replaced. Of those that every request makes the
+   type checker alone sees to that (`fact`).
 2. A failure that crosses a room's door is one of these values, never an exception.
 3. Times are seconds on the monotonic clock that the caller passes in, unless a name says `unix`.
 """

@@ -53,7 +53,7 @@ class _Secrets:
         if text in self._pieces:
             return True
         # Names are many and hardly ever repeat a secret: they are looked at closely where anything reminds of one.
-        if self._hints.isdisjoint(_LOOKS[len(text)](text)):
+        if len(text) < _PIECE or self._hints.isdisjoint(_LOOKS[len(text)](text)):
             return False
         return not self._pieces.isdisjoint(_cut(text, _PIECE))
 

@@ -125,7 +125,8 @@ class Replica:
         """One request of a chain of one tier: what became of it."""
         world = self.world
         asked = world.now
-        admitted = await self.keeper.admit(world.guard, world.token())
+        request_id = world.token()
+        admitted = self.keeper.calm(world.guard, request_id) or await self.keeper.admit(world.guard, request_id)
         if isinstance(admitted, View):
             left = ASK_LIMIT - (world.now - asked)
             admitted = await self.keeper.admit(world.guard, world.token(), early=True, patience=left)

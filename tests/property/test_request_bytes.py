@@ -9,6 +9,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.providers import splice
 from proxy.providers.openai import render
 from proxy.terms import CHAT, Binding, Question
 
@@ -40,6 +41,24 @@ def test_everything_but_the_model_stays(body: dict[str, Any], style: tuple[str, 
     except orjson.JSONDecodeError:
         return
     assert orjson.loads(_rendered(raw, "bound-1")) == {**orjson.loads(raw), "model": "bound-1"}
+
+
+@given(
+    _BODY,
+    _STYLE,
+    st.text(max_size=8) | st.sampled_from(['"', "\\", '\\"', "\\\\", "é", "None", "model"]),
+    st.booleans(),
+)
+def test_what_is_told_at_a_glance_is_what_a_closer_look_finds(
+    body: dict[str, Any], style: tuple[str, str], was: str, ascii_only: bool
+) -> None:
+    """Whatever the model was called: member by member the same bytes come out."""
+    raw = json.dumps({**body, "model": was}, separators=style, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+    try:
+        orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return
+    assert _rendered(raw, "bound-1") == splice.edit(raw, lambda key: b'"bound-1"' if key == "model" else True, {})
 
 
 @given(_BODY, _STYLE)

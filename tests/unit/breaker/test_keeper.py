@@ -37,8 +37,10 @@ class Bench:
         )
 
     async def permit(self, guard: Guard = _CHAT, *, early: bool = False) -> Permit:
+        calm = self.keeper.calm(guard, f"req_{len(self.moves)}")
         admitted = await self.keeper.admit(guard, f"req_{len(self.moves)}", early=early)
         assert isinstance(admitted, Permit)
+        assert calm in (None, admitted)
         return admitted
 
     async def trip(self) -> None:
@@ -114,6 +116,17 @@ async def test_a_credential_is_heard_before_a_denial_that_is_known() -> None:
     denied = await bench.keeper.admit(_CHAT, "req")
     assert isinstance(denied, View)
     assert denied.word is Word.DISABLED
+
+
+async def test_only_what_is_well_is_let_through_unasked() -> None:
+    """Neither a target that is being judged, nor one whose credential was refused."""
+    bench = Bench()
+    assert bench.keeper.calm(_CHAT, "req") is not None
+    bench.keeper.settle(await bench.permit(), _BAD)
+    assert bench.keeper.calm(_CHAT, "req") is None
+    assert bench.keeper.calm(_OTHER, "req") is not None
+    bench.keeper.settle(await bench.permit(_OTHER), Verdict(Hears.DISABLE, "invalid_api_key", credential=True))
+    assert bench.keeper.calm(_OTHER, "req") is None
 
 
 async def test_targets_are_apart() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -486,8 +487,18 @@ async def test_a_cut_after_the_commit_is_heard() -> None:
         assert isinstance(served, Served)
         cut = Interrupted(Diagnosis(Cause.STREAM_BROKEN, "truncated"))
         ended = conclude(served, cut, bench.trail, bench.ports)
-        assert (ended.outcome, ended.detail, bench.trail.steps) == ("stream_broken", "truncated", [ended])
+        begun = served.attempted
+        assert ended == replace(begun, ended=bench.now, outcome="stream_broken", detail="truncated", heard="bad")
+        assert bench.trail.steps == [ended]
     assert bench.keeper.look(bench.chain.tiers[0].guards[CHAT.name]).word is Word.OPEN
+
+
+def test_an_ending_changes_nothing_else() -> None:
+    """Every other fact of the attempt stays in its place."""
+    facts: list[Any] = [f"fact {number}" for number in range(len(fields(Attempted)))]
+    attempted = Attempted(*facts)
+    changed: dict[str, Any] = {"ended": 9.5, "outcome": "stream_broken", "detail": "truncated", "heard": "bad"}
+    assert attempted.ending(9.5, "stream_broken", "truncated", "bad") == replace(attempted, **changed)
 
 
 async def test_a_caller_who_leaves_a_stream_counts_for_nobody() -> None:
