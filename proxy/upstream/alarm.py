@@ -31,14 +31,8 @@ class Bell:
         self._order: list[float] = []
         """The times that stand in `_due`; the earliest is the first."""
         self._handle: asyncio.TimerHandle | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The one that it is used in. Kept: in some versions of Python it is a system call to ask for it."""
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-        return self._loop
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """The one that it is used in, once it was. In some versions of Python it is a system call to ask for it."""
 
     def put(self, alarm: Alarm, at: float) -> float:
         """Have it ring at `at`, or some time before it if that is far; when."""
@@ -68,6 +62,8 @@ class Bell:
     def _wind(self, now: float) -> None:
         if self._handle is not None:
             self._handle.cancel()
+        if self.loop is None:
+            self.loop = asyncio.get_running_loop()
         self._handle = self.loop.call_later(max(0.001, self._order[0] - now), self._ring)
 
     def _ring(self) -> None:
