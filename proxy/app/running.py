@@ -11,7 +11,7 @@ from pathlib import Path
 from proxy.app.configured import Load
 from proxy.app.replica import Replica
 from proxy.config import load, schema
-from proxy.config.watch import Mark, changed
+from proxy.config.watch import Mark, Watched
 from proxy.record.log import Log
 from proxy.workers.seat import DRAIN, END, RELOAD, Line
 
@@ -30,7 +30,15 @@ async def serve(
     what only who started it may read: a token that was made up. A worker is told all of this by its supervisor, on
     `line`: of a worker, a signal may be the same wish once more, sent to the whole group, so a second one ends nothing.
     """
-    replica = Replica(config, log, read, None if line is None else line.seat)
+    watched = None if file is None else Watched(*file)
+
+    def reread() -> schema.Config | tuple[load.Fault, ...]:
+        assert read is not None  # noqa: S101  # where there is nothing to read this is not called
+        if watched is not None:
+            watched.read()
+        return read()
+
+    replica = Replica(config, log, None if read is None else reread, None if line is None else line.seat)
     term, again, look = asyncio.Event(), asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -41,7 +49,7 @@ async def serve(
     # orderly end look like a crash to whoever supervises.
     _on_signals(asked)
     loop.add_signal_handler(signal.SIGHUP, look.set)
-    beside = [loop.create_task(_reload(replica, look, file, log))]
+    beside = [loop.create_task(_reload(replica, look, watched, log))]
     if line is not None:
         words = {DRAIN: term.set, END: again.set, RELOAD: look.set}
         beside.append(loop.create_task(_obey(replica, line, words, log)))
@@ -79,9 +87,9 @@ async def _obey(replica: Replica, line: Line, words: Mapping[str, Callable[[], N
     words[DRAIN]()
 
 
-async def _reload(replica: Replica, look: asyncio.Event, file: tuple[Path, Mark] | None, log: Log) -> None:
+async def _reload(replica: Replica, look: asyncio.Event, file: Watched | None, log: Log) -> None:
     await replica.started.wait()
-    watching = asyncio.create_task(changed(*file, look.set)) if file is not None else None
+    watching = asyncio.create_task(file.changed(look.set)) if file is not None else None
     try:
         while True:
             await look.wait()

@@ -28,13 +28,23 @@ def mark(file: Path) -> Mark:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-async def changed(file: Path, told: Mark, tell: Callable[[], None]) -> None:
-    """Call `tell` after every change since `told`, until cancelled."""
-    before = told
-    while True:
-        await asyncio.sleep(LOOK)
-        now = mark(file)
-        if now == before and now != told and now is not None:
-            told = now
-            tell()
-        before = now
+class Watched:
+    """A file, and what it was when it was last read."""
+
+    def __init__(self, file: Path, read: Mark) -> None:
+        self._file, self._read = file, read
+
+    def read(self) -> None:
+        """It is read now, whoever wishes it: what it is at this moment is no news later. Any thread may say so."""
+        self._read = mark(self._file)
+
+    async def changed(self, tell: Callable[[], None]) -> None:
+        """Call `tell` after every change since it was read, until cancelled."""
+        before = self._read
+        while True:
+            await asyncio.sleep(LOOK)
+            now = mark(self._file)
+            if now == before and now != self._read and now is not None:
+                self._read = now
+                tell()
+            before = now

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.watch import LOOK, changed, mark
+from proxy.config.watch import LOOK, Watched, mark
 from tests.property import virtual
 
 _Steps = Callable[[Callable[[float], Awaitable[int]]], Awaitable[None]]
 
 
-def _watch(file: Path, steps: _Steps) -> None:
+def _watch(file: Path, steps: _Steps, watched: Watched | None = None) -> None:
     """Take the steps while the file is watched; `after(looks)` waits, and is how often a change was told since."""
 
     async def work() -> None:
@@ -30,7 +30,7 @@ def _watch(file: Path, steps: _Steps) -> None:
             await asyncio.sleep(looks * LOOK)
             return told - before
 
-        watching = asyncio.ensure_future(changed(file, mark(file), tell))
+        watching = asyncio.ensure_future((watched or Watched(file, mark(file))).changed(tell))
         await after(1.5)
         await steps(after)
         watching.cancel()
@@ -125,3 +125,28 @@ def test_a_file_that_is_gone_is_told_when_it_is_there_again(tmp_path: Path) -> N
         assert await after(2) == 1
 
     _watch(file, steps)
+
+
+def test_what_somebody_else_had_read_is_no_news(tmp_path: Path) -> None:
+    """A signal, or an operator; what is written after that is told, also if it was being written then."""
+    file = tmp_path / "homeport.yaml"
+    file.write_text("first\n")
+    watched = Watched(file, mark(file))
+
+    async def steps(after: Callable[[float], Awaitable[int]]) -> None:
+        _in_place(file)
+        watched.read()
+        assert await after(5) == 0
+        _in_place(file)
+        assert await after(2) == 1
+        _in_place(file)
+        watched.read()
+        _in_place(file)
+        assert await after(2) == 1
+        file.unlink()
+        watched.read()
+        assert await after(4) == 0
+        _replaced(file)
+        assert await after(2) == 1
+
+    _watch(file, steps, watched)
