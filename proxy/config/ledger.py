@@ -203,11 +203,28 @@ def edits_to(file: Config, edits: Edits, wanted: Mapping[str, Mapping[str, Any]]
 
 
 _BOOK: TypeAdapter[Ledger] = TypeAdapter(Ledger)
+_HELD: TypeAdapter[Edits] = TypeAdapter(Edits)
+_PIECE = 100
+"""Assistants."""
 
 
 def encoded(book: Ledger) -> bytes:
     """As JSON that a person can read."""
-    return _BOOK.dump_json(book, indent=2) + b"\n"
+    names = list(book.held)
+    if not names:
+        return _BOOK.dump_json(book, indent=2) + b"\n"
+    # What is in force is nearly all of it, and is written in pieces: nobody else runs while one is.
+    parts = (names[at : at + _PIECE] for at in range(0, len(names), _PIECE))
+    pieces = [_inner({name: book.held[name] for name in part}) for part in parts]
+    # Only a key of the book itself is two characters from the margin.
+    key = b'\n  "held": {'
+    before, _, after = _BOOK.dump_json(replace(book, held={}), indent=2).partition(key)
+    return b"".join((before, key, b",".join(pieces), b"\n  ", after, b"\n"))
+
+
+def _inner(held: Edits) -> bytes:
+    """As it stands within a book, without its own brackets."""
+    return _HELD.dump_json(held, indent=2)[1:-2].replace(b"\n", b"\n  ")
 
 
 def decoded(text: bytes) -> Ledger:

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
+from pydantic import TypeAdapter
 
 from proxy.config import ledger
 from proxy.config.ledger import KEPT, Author, Change, Ledger, decoded, encoded
@@ -242,6 +243,17 @@ def test_what_is_encoded_is_decoded_and_a_person_can_read_it() -> None:
     assert orjson.loads(text)["edits"]["bot"]["fallbacks"] is None
     assert text.count(b"\n") > 20
     assert text.endswith(b"}\n")
+
+
+@pytest.mark.parametrize("assistants", [0, 1, 99, 100, 101, 250])
+def test_a_book_of_many_is_written_in_pieces_and_reads_as_one(assistants: int) -> None:
+    """Whatever its notes and names look like."""
+    many = {f'a\n  "held": {{{each}': {"primary": bound("one"), "chains": {}} for each in range(assistants)}
+    book = replace(
+        _edited(begun(file(_FILE)), file(_FILE), "ann", primary=None)[0], held=many, changed={'"held": {': 1}
+    )
+    assert encoded(book) == TypeAdapter(Ledger).dump_json(book, indent=2) + b"\n"
+    assert decoded(encoded(book)) == book
 
 
 @pytest.mark.parametrize(
