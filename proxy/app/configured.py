@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from proxy.admin.configuration import NotChanged
+from proxy.beside import beside, let_go
 from proxy.breaker.store import StoreError
 from proxy.config import edits as over
 from proxy.config import ledger
@@ -87,7 +88,7 @@ class Configured:
     async def start(self) -> tuple[Fault, ...]:
         """Take up the newest book that is known; faults if its edits do not go with the file. Raises KeepError."""
         if self._disk is not None:
-            self.book = self._copied = self._had = await asyncio.to_thread(self._disk.read)
+            self.book = self._copied = self._had = await beside(self._disk.read)
         # While the store is away the copy on disk is the newest that is known; the fleet's is followed later.
         with contextlib.suppress(NotChanged):
             if self._shared is not None:
@@ -109,17 +110,19 @@ class Configured:
         assert self._told is not None  # noqa: S101  # nothing changes before it is served
         if self._disk is not None and book.mark != self._copied.mark:
             try:
-                await asyncio.to_thread(self._disk.prepare, book)
-                await asyncio.to_thread(self._disk.keep)
+                await beside(self._disk.prepare, book)
+                await beside(self._disk.keep)
                 self._copied = book
             except KeepError:
                 self._tell("revision_not_kept", why="not_kept")
-        await self._told.serve(config, await asyncio.to_thread(_revision, book, config))
+        await self._told.serve(config, await beside(_revision, book, config))
+        before = [*self.book.held.values()]
         self.file, self.book, self.current = file, book, config
         # The fleet's book is of another history, or another was made in the moment in which the store was flushed.
         if lost := [each.number for each in book.missing(self._had) if each.origin != "file"]:
             self._tell("revisions_dropped", numbers=lost, newest=book.number)
         self._had = book
+        await beside(let_go, before)
 
     # -- what operators do
 
@@ -194,7 +197,7 @@ class Configured:
                 book = self.book
                 if not self._entered:
                     book = await self._filed(book, self.file, self.current, "")
-                book, after = await asyncio.to_thread(make, book)
+                book, after = await beside(make, book)
                 if await self._keep(self.book, book):
                     self._entered = True
                     await self._serve(self.file, book, after)
@@ -213,7 +216,7 @@ class Configured:
         """In place of `seen`; False: another replica has made a revision meanwhile. Raises NotChanged."""
         try:
             if self._disk is not None:
-                await asyncio.to_thread(self._disk.prepare, book)
+                await beside(self._disk.prepare, book)
             if self._shared is not None and not await self._shared.replace(seen, book):
                 if self._disk is not None:
                     self._disk.discard()
@@ -226,7 +229,7 @@ class Configured:
             raise _away(error) from None
         if self._disk is not None:
             try:
-                await asyncio.to_thread(self._disk.keep)
+                await beside(self._disk.keep)
                 self._copied = book
             except KeepError as error:
                 if self._shared is None:
@@ -250,7 +253,7 @@ class Configured:
 
     async def _reload(self, load: Load) -> str:
         assert self._told is not None  # noqa: S101  # as above
-        loaded, laid, same = await asyncio.to_thread(self._read, load)
+        loaded, laid, same = await beside(self._read, load)
         if isinstance(laid, tuple):
             self.faults = laid
             self._told.event("reload_refused", faults=[str(fault) for fault in laid])
@@ -274,7 +277,7 @@ class Configured:
         return loaded, laid, loaded == self.file
 
     async def _filed(self, book: Ledger, file: Config, laid: Config, note: str) -> Ledger:
-        return await asyncio.to_thread(lambda: ledger.filed(book, laid, file.fingerprint, self._by_file(), note))
+        return await beside(lambda: ledger.filed(book, laid, file.fingerprint, self._by_file(), note))
 
     async def _enter_file(self, file: Config, laid: Config, note: str) -> tuple[Ledger, Config]:
         """The book with the file in it, and what is in force then.
@@ -312,9 +315,10 @@ class Configured:
         while True:
             await asyncio.sleep(_POLL)
             try:
-                mark = await self._shared.mark()
+                known, mark = self.book.mark, await self._shared.mark()
                 async with self._lock:
-                    if mark != self.book.mark:
+                    # What was made here meanwhile is no news.
+                    if mark not in (known, self.book.mark):
                         await self._catch_up()
                     if not self._entered:
                         book, laid = await self._enter_file(self.file, self.current, "")

@@ -41,6 +41,7 @@ from proxy.app import building
 from proxy.app.configured import Configured, Load
 from proxy.app.listening import HTTP, CannotStart, Listener
 from proxy.app.server import Server
+from proxy.beside import beside, let_go
 from proxy.breaker.keeper import Keeper
 from proxy.breaker.link import Link
 from proxy.breaker.state import Moved
@@ -130,7 +131,7 @@ class Replica:
 
     async def _drafted(self, assistant: str, fields: Mapping[str, Any]) -> Bindings:
         draft = self.configured.draft(assistant, fields)
-        return await asyncio.to_thread(bind, draft, self.configured.revision, building.identify)
+        return await beside(bind, draft, self.configured.revision, building.identify)
 
     def _configuration(self) -> Configuration:
         known = self.configured
@@ -172,21 +173,25 @@ class Replica:
         former, upstreams = self.edge.serving, self._upstreams
         bindings = replace(former.bindings, revision=revision)
         if config is not self._bound:
-            bindings = await asyncio.to_thread(bind, config, revision, building.identify)
+            bindings = await beside(bind, config, revision, building.identify)
         self._upstreams = Upstreams(building.sources(config, self._accounts), upstreams)
         self._metrics.accounts(self._accounts.by_source)
         await self._accounts.settle()
         self._targets |= bindings.targets
         self._metrics.follow(bindings)
-        self.edge.serving, self._bound = self._serving(config, bindings), config
-        self._spawn(self._retire(former, upstreams))
+        before, self._bound = self._bound, config
+        self.edge.serving = self._serving(config, bindings)
+        self._spawn(self._retire(former, upstreams, before))
 
-    async def _retire(self, former: Serving, upstreams: Upstreams) -> None:
+    async def _retire(self, former: Serving, upstreams: Upstreams, config: schema.Config) -> None:
         self._retiring.append(upstreams)
         while self.edge.uses(former):  # noqa: ASYNC110  # what it waits for costs requests nothing this way
             await asyncio.sleep(_RETIRE)
         self._retiring.remove(upstreams)
         await upstreams.close()
+        pieces = [*former.bindings.routes.values()], [*config.assistants.values()]
+        del former, config
+        await beside(let_go, *pieces)
 
     def event(self, what: str, **facts: Any) -> None:
         """Something about the configuration."""

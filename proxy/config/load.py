@@ -8,13 +8,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from proxy.beside import let_go
 from proxy.config import checks, explain, migrations, oauth, older, yaml_map
 from proxy.config.addresses import Address, address
 from proxy.config.fault import Fault as Fault
@@ -70,12 +71,17 @@ def parse(
         return (brought,)
     loading = _Loading(brought.root, name, base_dir)
     config = loading.config()
+    _forget(each.content for each in brought.root.content.values())
     mask = interpolation.mask
     told = [*brought.faults, *loading.faults]
     found = [replace(each, problem=mask(each.problem), remedy=mask(each.remedy)) for each in told]
     if config is None or faults or found:
         return in_order([*faults, *found])
     return config.came_by(brought.changes) if brought.changes else config
+
+
+def _forget(sections: Iterable[Any]) -> None:
+    let_go(*(each for each in sections if isinstance(each, dict)))
 
 
 class _Loading:
@@ -104,6 +110,7 @@ class _Loading:
                 self._without |= gone
                 first = False
                 continue
+            _forget(data.values())
             self._conclude([*checks.find(config), *checks.certificates(config), *oauth.read_logins(config.accounts)])
             return config
 

@@ -9,8 +9,6 @@
 from __future__ import annotations
 
 import platform
-import sys
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
@@ -20,6 +18,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.process_collector import ProcessCollector
 
 import proxy
+from proxy.beside import giving_way
 from proxy.breaker.state import Moved, Word
 from proxy.record.lately import prefix
 from proxy.record.live_metrics import Kept, Live, Now, Shared
@@ -31,8 +30,6 @@ from proxy.upstream.oauth.account import RESULTS
 
 _LONG = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
 _SHORT = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
-_YIELD = 0.0005
-"""Seconds for which a scrape keeps the interpreter from the event loop, which wants it several times in a request."""
 _WHOLE = ("success", "fallback_success")
 _FROM_BOOT = (("success", "200"), ("fallback_success", "200"), ("exhausted", "503"))
 _RELOADS = ("ok", "invalid", "unchanged")
@@ -58,7 +55,6 @@ class Metrics:
 
     def __init__(self, now: Now) -> None:
         self._now, self.lately = now, now.lately
-        self._one_at_a_time = threading.Lock()
         self._shown: list[Shown] = []
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
@@ -171,13 +167,8 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """The text that Prometheus scrapes. Takes milliseconds with many assistants; call it beside the event loop."""
-        with self._one_at_a_time:
-            usual = sys.getswitchinterval()
-            sys.setswitchinterval(_YIELD)
-            try:
-                text = "".join(line for each in self._shown for line in each.lines())
-            finally:
-                sys.setswitchinterval(usual)
+        with giving_way():
+            text = "".join(line for each in self._shown for line in each.lines())
         return text.encode() + generate_latest(self._process)
 
     def _show(self, shown: Each) -> Each:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from proxy.beside import beside
 from proxy.breaker.redis_door import RedisDoor
 from proxy.breaker.redis_scripts import Script
 from proxy.config.ledger import Ledger, decoded, encoded
@@ -42,7 +43,7 @@ class SharedLedger:
         await self._door.close()
 
     async def _write(self, operation: str, seen: Ledger, book: Ledger) -> bool:
-        args = (seen.mark, book.mark, encoded(book))
+        args = (seen.mark, book.mark, await beside(encoded, book))
         return await self._door.run(operation, _WRITE, self._keys, args, lambda reply: int(reply[0]) == 1)
 
 
