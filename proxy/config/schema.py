@@ -76,6 +76,12 @@ class Params(Part):
     """Upper bounds for numbers that the caller sent."""
 
 
+@functools.cache
+def _no_params() -> Params:
+    # One for all: of ten thousand assistants' tiers most change nothing.
+    return Params()
+
+
 class Binding(Part):
     """A source and a model, and what is declared of them."""
 
@@ -83,7 +89,7 @@ class Binding(Part):
     """The name of an entry under `sources`."""
     model: Model | None = None
     """The model as its source calls it; "*" passes the caller's own through. Null: the source's `default_model`."""
-    params: Params = Field(default_factory=Params)
+    params: Params = Field(default_factory=_no_params)
     context: Annotated[Whole, AfterValidator(within(1, 10**9, "1 to 1000000000 tokens"))] | None = None
     """Declared context window, in tokens."""
     supports: tuple[Ability, ...] | None = None
@@ -120,6 +126,11 @@ class Timeouts(Part):
     """After that a held stream is opened and kept alive with comments."""
     attempt: Duration | None = None
     """Caps one attempt at a JSON answer."""
+
+
+@functools.cache
+def _usual_timeouts() -> Timeouts:
+    return Timeouts()
 
 
 class FaultRule(Part):
@@ -218,7 +229,7 @@ class Assistant(Chain):
 
     chains: Frozen[Annotated[Literal["embeddings"], BeforeValidator(words.chain)], Chain] = Field(default_factory=dict)
     """Chains of endpoints that may not use the assistant's own."""
-    timeouts: Timeouts = Field(default_factory=Timeouts)
+    timeouts: Timeouts = Field(default_factory=_usual_timeouts)
     breaker: OwnBreaker | None = None
 
     @property

@@ -4,7 +4,8 @@
    where it asked for breakers of its own. Rebinding a tier or rotating a key makes another target, with fresh state;
    an account whose token is refreshed stays the same.
 2. A credential appears in a target's name only as the keyed digest that `identify` makes of it.
-3. What it costs grows with the tiers alone, however many of them share a target: guards are shared as well.
+3. What it costs grows with the tiers alone, however many of them share a target. What is equal is one object, from the
+   guards to the chain: a request of an assistant that was not asked for long finds what others have just used.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal
 
 from proxy.breaker.permit import Guard
@@ -141,23 +143,43 @@ class _Binder:
         self._credentials: dict[str, str | None] = {}
         self._guards: dict[tuple[str, str, str | None, str], Mapping[str, Guard]] = {}
         """By source, model, the chain's key, and the assistant where it has breakers of its own."""
+        self._tiers: dict[tuple[object, ...], Tier] = {}
+        """Those that change nothing in a request, by all that is said of them."""
+        self._chains: dict[tuple[object, ...], Chain] = {}
+        """By their tiers."""
+        self._timeouts: dict[tuple[object, ...], schema.Timeouts] = {}
 
     def route(self, name: str) -> Route:
         assistant = self._config.assistants[name]
+        times = tuple(vars(assistant.timeouts).values())
         return Route(
             assistant=name,
             own=self._chain(name, assistant, None),
-            chains={key: self._chain(name, each, key) for key, each in assistant.chains.items()},
-            timeouts=assistant.timeouts,
+            chains={key: self._chain(name, each, key) for key, each in assistant.chains.items()} or _NO_CHAINS,
+            timeouts=self._timeouts.setdefault(times, assistant.timeouts),
         )
 
     def _chain(self, assistant: str, chain: schema.Chain, key: str | None) -> Chain:
         named = ([] if chain.primary is None else [("primary", chain.primary)]) + [
             (f"fallback-{place}", binding) for place, binding in enumerate(chain.fallbacks, start=1)
         ]
-        tiers = tuple(self._tier(assistant, tier, binding, key) for tier, binding in named)
-        declares = any(tier.binding.supports is not None for tier in tiers)
-        return Chain(tiers, cleared=chain.primary is None, declares=declares)
+        tiers = tuple([self._shared_tier(assistant, tier, binding, key) for tier, binding in named])
+        made = (chain.primary is None, *map(id, tiers))
+        known = self._chains.get(made)
+        if known is None:
+            declares = any(tier.binding.supports is not None for tier in tiers)
+            known = self._chains[made] = Chain(tiers, cleared=chain.primary is None, declares=declares)
+        return known
+
+    def _shared_tier(self, assistant: str, tier: str, bound: schema.Binding, key: str | None) -> Tier:
+        if (params := bound.params).drop or params.set or params.cap:
+            return self._tier(assistant, tier, bound, key)
+        apart = assistant if self._config.assistants[assistant].apart else ""
+        said = (tier, bound.source, bound.model, bound.context, bound.supports, key, apart)
+        known = self._tiers.get(said)
+        if known is None:
+            known = self._tiers[said] = self._tier(assistant, tier, bound, key)
+        return known
 
     def _tier(self, assistant: str, tier: str, bound: schema.Binding, key: str | None) -> Tier:
         source, model = self._config.sources[bound.source], self._config.model_of(bound)
@@ -198,6 +220,9 @@ class _Binder:
             key = self._identify(secret) if (secret := source.credential) else None
             self._credentials[name] = key and f"{source.kind}|{source.base_url}|{key}"
         return self._credentials[name]
+
+
+_NO_CHAINS: Mapping[str, Chain] = MappingProxyType({})
 
 
 @functools.cache
