@@ -52,12 +52,13 @@ def serve(told: Told, say: Callable[[str], None]) -> int | tuple[load.Fault, ...
     except NoSupervisor:
         return (load.Fault("--as-worker", 0, 0, "", "no supervisor has started this", "say --workers"),)
     watched = None if told.file is None else (told.file, watch.mark(told.file))
+    gc.disable()  # until the replica has started: what is made until then stays
     config = told.read()
     if isinstance(config, tuple):
         return config
     if line is None and told.workers > 1:
+        gc.enable()
         return supervisor.run(config, told.workers, (sys.executable, *sys.orig_argv[1:], "--as-worker"))
-    gc.disable()  # until the replica has started: what is made until then stays
     from proxy import app
 
     log = to_stderr(time.time, None if line is None else line.seat.name)
