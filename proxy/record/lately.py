@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from proxy.routing.decision import Attempted, Decision
 from proxy.terms import EMBEDDINGS
 
 _NO_FAILURE = frozenset({"served", "cancelled", "unsupported", "client_fault", "context_length", "content_policy"})
@@ -19,6 +18,14 @@ class Times:
     succeeded: float = 0.0
     failed: float = 0.0
 
+    def tried(self, outcome: str, at: float) -> None:
+        """An attempt of it has ended."""
+        self.used = at
+        if outcome == "served":
+            self.succeeded = at
+        elif outcome not in _NO_FAILURE:
+            self.failed = at
+
 
 def prefix(endpoint: str) -> str:
     """Tiers of a chain of its own are told apart from those of the assistant's."""
@@ -31,20 +38,9 @@ class Lately:
     def __init__(self) -> None:
         self._times: dict[tuple[str, str], Times] = {}
 
-    def ended(self, decision: Decision) -> None:
-        """A request is finished."""
-        before = prefix(decision.endpoint)
-        for step in decision.steps:
-            if isinstance(step, Attempted):
-                key = decision.assistant or "", before + step.tier
-                times = self._times.get(key)
-                if times is None:
-                    times = self._times[key] = Times()
-                times.used = now = decision.unix(step.ended)
-                if step.outcome == "served":
-                    times.succeeded = now
-                elif step.outcome not in _NO_FAILURE:
-                    times.failed = now
+    def kept(self, assistant: str, tier: str) -> Times:
+        """Of a tier that was tried, to be told of it."""
+        return self._times.setdefault((assistant, tier), Times())
 
     def of(self, assistant: str, tier: str) -> Times:
         """`tier` as metrics call it: with the chain's name before it where that is not the assistant's own."""

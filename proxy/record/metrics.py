@@ -2,7 +2,7 @@
 
 1. Label values come from the configuration and from closed lists, never from a caller: no assistant is `_unknown`.
 2. A decision is counted once, when it is finished; what is true now is not mirrored here but read at scrape, by
-   live_metrics.py.
+   live_metrics.py. Which series a request or a step counts in is found once for all that are alike in what decides it.
 3. Breaker state, last use and requests by outcome exist from the start; the rest appears when first seen.
 """
 
@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import platform
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol, TypeVar
 
@@ -20,11 +21,11 @@ from prometheus_client.process_collector import ProcessCollector
 import proxy
 from proxy.beside import giving_way
 from proxy.breaker.state import Moved, Word
-from proxy.record.lately import prefix
+from proxy.record.lately import Times, prefix
 from proxy.record.live_metrics import Kept, Live, Now, Shared
-from proxy.record.series import Spreads, Values
+from proxy.record.series import Children, Spread, Spreads, Value, Values
 from proxy.routing.bindings import Bindings, Target
-from proxy.routing.decision import Decision, Skipped, Step, word
+from proxy.routing.decision import Attempted, Decision, Skipped, Step, word
 from proxy.terms import CHAT
 from proxy.upstream.oauth.account import RESULTS
 
@@ -48,6 +49,36 @@ class Shown(Protocol):
 
 
 Each = TypeVar("Each", bound=Shown)
+
+_Request = tuple[str | None, str, bool, str, int, bool, bool, bool]
+"""Assistant, endpoint, stream, outcome and code; whether there were a body, steps, and a first byte to the caller."""
+_Attempt = tuple[str | None, str, str, str, str, str, int | None]
+"""Assistant, endpoint, tier, source, model, outcome and status."""
+
+
+@dataclass(slots=True)
+class _OfRequests:
+    """What requests that are alike are counted in. Nobody changes which; None where they have nothing to count."""
+
+    assistant: str
+    before: str
+    """What is put before a tier's name."""
+    requests: Value
+    body_in: Value | None
+    body_out: Value
+    times: tuple[Spread, Spread] | None
+    """How long they took, and how much of it was spent here; of those that came as far as a chain."""
+    first_byte: Spread | None
+
+
+@dataclass(slots=True)
+class _OfAttempts:
+    """Likewise, of attempts."""
+
+    count: Value
+    status: Value
+    duration: Spread
+    times: Times
 
 
 class Metrics:
@@ -132,6 +163,8 @@ class Metrics:
             self._reloads(result)
         self._reloaded_at()
         self._reloaded_well().set(1)
+        self._of_requests = Children(self._find_of_requests)
+        self._of_attempts = Children(self._find_of_attempts)
         self._targets: dict[str, Target] = {}
         self._followed: set[str] = set()
         self.follow(now.bindings())
@@ -207,60 +240,121 @@ class Metrics:
 
     def ended(self, decision: Decision) -> None:
         """Count a finished request."""
-        self.lately.ended(decision)
-        a = decision.assistant or _UNKNOWN
-        stream = "true" if decision.stream else "false"
-        self._requests(a, decision.endpoint, stream, decision.outcome, str(decision.code)).inc()
-        if decision.body_in:
-            self._body_in(a).inc(decision.body_in)
-        self._body_out(a).inc(decision.body_out)
-        if decision.refusal in _NOT_LET_IN:
-            self._not_let_in(decision.refusal).inc()
-        elif decision.refusal == _OVER_OUR_LIMITS:
-            self._limited("global", a).inc()
-        if not decision.steps:
+        steps, first_byte = decision.steps, decision.first_byte
+        assistant, endpoint = decision.assistant, decision.endpoint
+        which = self._of_requests[
+            assistant,
+            endpoint,
+            decision.stream,
+            decision.outcome,
+            decision.code,
+            decision.body_in > 0,
+            len(steps) > 0,
+            first_byte is not None,
+        ]
+        which.requests.value += 1.0
+        which.body_out.value += decision.body_out
+        if which.body_in is not None:
+            which.body_in.value += decision.body_in
+        if decision.refusal is not None:
+            self._refused(decision.refusal, which.assistant)
+        if which.times is None:
             return
-        self._duration(a, stream).observe(decision.duration)
-        self._overhead().observe(max(0.0, decision.duration - decision.waited))
-        if decision.first_byte is not None:
-            self._first_byte(a, stream).observe(decision.first_byte)
-        before_tier = prefix(decision.endpoint)
-        for step in decision.steps:
-            self._step(a, before_tier + step.tier, step)
-        passed = set()
-        for before, after in pairwise(decision.steps):
-            passed.add(before.tier)
-            # A tier that is asked once more, since no other may be, is no next one.
-            if after.tier not in passed:
-                self._fallbacks(a, before_tier + before.tier, before_tier + after.tier, word(before)).inc()
+        duration, overhead = which.times
+        duration.observe(decision.duration)
+        spent = decision.duration - decision.waited
+        overhead.observe(spent if spent > 0.0 else 0.0)
+        if which.first_byte is not None and first_byte is not None:
+            which.first_byte.observe(first_byte)
+        for step in steps:
+            if isinstance(step, Attempted):
+                of = self._of_attempts[
+                    assistant, endpoint, step.tier, step.source, step.model, step.outcome, step.status
+                ]
+                of.count.value += 1.0
+                of.status.value += 1.0
+                of.duration.observe(step.ended - step.started)
+                of.times.tried(step.outcome, decision.at + step.ended - decision.started)
+                if step.first_token is not None:
+                    self._first_token(step.source, step.model).observe(step.first_token - step.started)
+                if not step.reused and step.connected is not None:
+                    self._connect(step.source).observe(step.connected - step.started)
+                if step.outcome != "served" or step.detail or step.probe is not None:
+                    self._not_just_served(which.assistant, which.before + step.tier, step)
+            else:
+                self._skip(which.assistant, which.before + step.tier, step)
+        if len(steps) > 1:
+            self._moved_on(which, steps)
         if decision.outcome == "exhausted":
-            self._exhausted(a, word(decision.steps[-1])).inc()
-        if decision.served is not None and decision.usage is None and decision.outcome in _WHOLE:
-            self._no_usage(a, before_tier + decision.served.tier).inc()
-        if decision.served is not None and decision.usage is not None:
-            usage = decision.usage
-            counts = {"input": usage.input, "output": usage.output, "cache_read": usage.cache_read}
-            for kind, count in (counts | {"reasoning": usage.reasoning}).items():
-                if count:
-                    self._tokens(a, before_tier + decision.served.tier, kind).inc(count)
+            self._exhausted(which.assistant, word(steps[-1])).inc()
+        if decision.served is not None:
+            self._billed(which.assistant, which.before + decision.served.tier, decision)
 
-    def _step(self, a: str, t: str, step: Step) -> None:
-        if isinstance(step, Skipped):
-            self._skipped(a, t, step.reason).inc()
-            if step.reason == Word.HALF_OPEN:
-                self._probes(step.source, step.model, "half_open", "lost_race").inc()
-            return
-        s, m = step.source, step.model
-        self._attempts(a, t, step.outcome).inc()
-        self._status(s, str(step.status or "none")).inc()
-        self._upstream(s, m).observe(step.ended - step.started)
-        if step.first_token is not None:
-            self._first_token(s, m).observe(step.first_token - step.started)
-        if step.connected is not None and not step.reused:
-            self._connect(s).observe(step.connected - step.started)
+    def _find_of_requests(self, alike: _Request) -> _OfRequests:
+        assistant, endpoint, streamed, outcome, code, body, steps, first_byte = alike
+        a, stream = assistant or _UNKNOWN, "true" if streamed else "false"
+        return _OfRequests(
+            assistant=a,
+            before=prefix(endpoint),
+            requests=self._requests(a, endpoint, stream, outcome, str(code)),
+            body_in=self._body_in(a) if body else None,
+            body_out=self._body_out(a),
+            times=(self._duration(a, stream), self._overhead()) if steps else None,
+            first_byte=self._first_byte(a, stream) if steps and first_byte else None,
+        )
+
+    def _find_of_attempts(self, alike: _Attempt) -> _OfAttempts:
+        assistant, endpoint, tier, source, model, outcome, status = alike
+        a, t = assistant or _UNKNOWN, prefix(endpoint) + tier
+        return _OfAttempts(
+            count=self._attempts(a, t, outcome),
+            status=self._status(source, str(status or "none")),
+            duration=self._upstream(source, model),
+            times=self.lately.kept(assistant or "", t),
+        )
+
+    def _refused(self, why: str, a: str) -> None:
+        if why in _NOT_LET_IN:
+            self._not_let_in(why).inc()
+        elif why == _OVER_OUR_LIMITS:
+            self._limited("global", a).inc()
+
+    def _skip(self, a: str, t: str, step: Skipped) -> None:
+        self._skipped(a, t, step.reason).inc()
+        if step.reason == Word.HALF_OPEN:
+            self._probes(step.source, step.model, "half_open", "lost_race").inc()
+
+    def _not_just_served(self, a: str, t: str, step: Attempted) -> None:
+        """What else there may be to say of an attempt."""
         if step.probe in ("half_open", "early"):
-            self._probes(s, m, step.probe, step.heard if step.heard in ("good", "bad") else "neutral").inc()
+            heard = step.heard if step.heard in ("good", "bad") else "neutral"
+            self._probes(step.source, step.model, step.probe, heard).inc()
         if step.detail in ("first_byte", "idle"):
             self._stalls(a, t, "first_byte" if step.detail == "first_byte" else "mid_stream").inc()
         if step.outcome == "stream_broken":
             self._truncated(a, t).inc()
+
+    def _moved_on(self, which: _OfRequests, steps: Sequence[Step]) -> None:
+        passed = set()
+        for before, after in pairwise(steps):
+            passed.add(before.tier)
+            # A tier that is asked once more, since no other may be, is no next one.
+            if after.tier not in passed:
+                left, next_ = which.before + before.tier, which.before + after.tier
+                self._fallbacks(which.assistant, left, next_, word(before)).inc()
+
+    def _billed(self, a: str, t: str, decision: Decision) -> None:
+        usage = decision.usage
+        if usage is None:
+            if decision.outcome in _WHOLE:
+                self._no_usage(a, t).inc()
+            return
+        tokens = self._tokens.of
+        if usage.input:
+            tokens[a, t, "input"].value += usage.input
+        if usage.output:
+            tokens[a, t, "output"].value += usage.output
+        if usage.cache_read:
+            tokens[a, t, "cache_read"].value += usage.cache_read
+        if usage.reasoning:
+            tokens[a, t, "reasoning"].value += usage.reasoning

@@ -10,8 +10,27 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
+from typing import TypeVar
+
+Key = TypeVar("Key")
+Child = TypeVar("Child")
+
+
+class Children(dict[Key, Child]):
+    """What is made when it is first asked for, and then kept: `children[key]`.
+
+    So only for keys of values of the configuration and of closed lists.
+    """
+
+    def __init__(self, make: Callable[[Key], Child]) -> None:
+        super().__init__()
+        self._make: Callable[[Key], Child] = make
+
+    def __missing__(self, key: Key) -> Child:
+        child = self[key] = self._make(key)
+        return child
 
 
 class Value:
@@ -84,18 +103,15 @@ class Values(Family):
 
     def __init__(self, kind: str, name: str, text: str, labels: Sequence[str]) -> None:
         super().__init__(kind, name, text, labels)
-        self._children: dict[tuple[str, ...], Value] = {}
+        self.of: Children[tuple[str, ...], Value] = Children(lambda values: Value(self.start(*values)))
 
     def __call__(self, *values: str) -> Value:
-        child = self._children.get(values)
-        if child is None:
-            child = self._children[values] = Value(self.start(*values))
-        return child
+        return self.of[values]
 
     def lines(self) -> Iterator[str]:
         """As it is exposed."""
         yield self.head
-        for child in list(self._children.values()):
+        for child in list(self.of.values()):
             yield f"{child.start}{number(child.value)}\n"
 
 
@@ -104,19 +120,17 @@ class Spreads(Family):
 
     def __init__(self, name: str, text: str, bounds: Sequence[float], labels: Sequence[str]) -> None:
         super().__init__("histogram", name, text, labels)
-        self._bounds = bounds
-        self._children: dict[tuple[str, ...], Spread] = {}
+        self.of: Children[tuple[str, ...], Spread] = Children(
+            lambda values: Spread(self.name, self.labelled(values), bounds)
+        )
 
     def __call__(self, *values: str) -> Spread:
-        child = self._children.get(values)
-        if child is None:
-            child = self._children[values] = Spread(self.name, self.labelled(values), self._bounds)
-        return child
+        return self.of[values]
 
     def lines(self) -> Iterator[str]:
         """As it is exposed."""
         yield self.head
-        for child in list(self._children.values()):
+        for child in list(self.of.values()):
             yield from child.lines()
 
 
