@@ -101,6 +101,15 @@ def test_facts_are_only_ever_added_behind_the_others() -> None:
         assert list(now[: len(known.split())]) == known.split()
 
 
+def test_every_fact_is_kept() -> None:
+    """One with a default that nobody writes down would not be missed otherwise."""
+    (skipped, tried), _, usage, *plain = orjson.loads(kept(decision(usage=Usage(1, 2, 3, 4))))
+    assert len(plain) == len(kept_form._PLAIN)
+    assert len(usage) == len(kept_form._USAGE)
+    assert len(skipped[1]) == len(kept_form._VIEW)
+    assert (len(skipped), len(tried)) == (len(kept_form._SKIPPED) + 2, len(kept_form._ATTEMPTED) + 2)
+
+
 _NONE = (b"", b"{}", b"[]", b"[[],9,null]", b"[[[true]],null,null]", b'[[],null,null,"req_1"]')
 
 
