@@ -10,24 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import orjson
-
 from proxy.breaker.state import View
 from proxy.routing.decision import Attempted, Decision, Step, reason
 
 Unix = Callable[[float], float]
 
 
-def written(facts: dict[str, Any]) -> bytes:
-    """Facts as JSON. A header's stray bytes, halves of surrogate pairs and numbers beyond 64 bits are replaced."""
-    try:
-        return orjson.dumps(facts)
-    except TypeError:
-        return orjson.dumps(writable(facts))
-
-
 def writable(what: Any) -> Any:
-    """The same, of what JSON can say."""
+    """The same, of what JSON can say: a header's stray bytes, halves of surrogate pairs and numbers beyond 64 bits are
+    replaced.
+    """
     match what:
         case str():
             return what.encode(errors="replace").decode()
@@ -63,9 +55,9 @@ def document(decision: Decision) -> dict[str, Any]:
         "model": served.model if served else None,
         "served_model": decision.served_model,
         "reason": reason(decision.steps) or None,
-        "duration_ms": _ms(decision.duration),
-        "first_byte_ms": _ms(decision.first_byte),
-        "overhead_ms": _ms(max(0.0, decision.duration - decision.waited)),
+        "duration_ms": milliseconds(decision.duration),
+        "first_byte_ms": None if decision.first_byte is None else milliseconds(decision.first_byte),
+        "overhead_ms": milliseconds(max(0.0, decision.duration - decision.waited)),
         "body_in": decision.body_in,
         "body_out": decision.body_out,
         "usage": None
@@ -89,12 +81,9 @@ def step_document(step: Step, started: float, unix: Unix) -> dict[str, Any]:
             "reason": step.reason,
             "missing": list(step.missing),
             "uncarried": step.uncarried or None,
-            "at_ms": _ms(step.at - started),
+            "at_ms": milliseconds(step.at - started),
             "breaker": None if step.breaker is None else breaker_document(step.breaker, unix),
         }
-
-    def since_arrival(moment: float | None) -> float | None:
-        return None if moment is None else _ms(moment - started)
 
     return where | {
         "verdict": "served" if step.outcome == "served" else "attempted",
@@ -102,11 +91,11 @@ def step_document(step: Step, started: float, unix: Unix) -> dict[str, Any]:
         "detail": step.detail,
         "heard": step.heard,
         "status": step.status,
-        "started_ms": since_arrival(step.started),
-        "connected_ms": since_arrival(step.connected),
-        "first_byte_ms": since_arrival(step.first_byte),
-        "first_token_ms": since_arrival(step.first_token),
-        "ended_ms": since_arrival(step.ended),
+        "started_ms": milliseconds(step.started - started),
+        "connected_ms": None if step.connected is None else milliseconds(step.connected - started),
+        "first_byte_ms": None if step.first_byte is None else milliseconds(step.first_byte - started),
+        "first_token_ms": None if step.first_token is None else milliseconds(step.first_token - started),
+        "ended_ms": milliseconds(step.ended - started),
         "reused": step.reused,
         "retried": step.retried,
         "billed": step.billed,
@@ -131,5 +120,6 @@ def breaker_document(seen: View, unix: Unix) -> dict[str, Any]:
     }
 
 
-def _ms(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds * 1000, 3)
+def milliseconds(seconds: float) -> float:
+    """To the microsecond. A whole number of those, divided, is the nearest to what people write; `round` costs more."""
+    return (seconds * 1e6 + 0.5) // 1 / 1e3

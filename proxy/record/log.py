@@ -14,13 +14,13 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import IO, Any
 
 import orjson
 
 from proxy.breaker.state import Moved
-from proxy.record.document import document, written
+from proxy.record.lines import Lines, Stamps
 from proxy.routing.decision import Decision, reason
 
 _QUEUE = 10_000
@@ -39,7 +39,10 @@ class Log:
 
     def __init__(self, stream: IO[str], *, human: bool, unix: Callable[[], float], replica: str | None = None) -> None:
         self._stream, self._human, self._unix, self._replica = stream, human, unix, replica
-        self._lines: deque[Callable[[], str]] = deque()
+        self._lines: deque[Decision | Callable[[], str]] = deque()
+        # The thread's alone.
+        self._stamp = Stamps()
+        self._written = Lines(self._stamp)
         self._dropped = 0
         self._wake = threading.Event()
         self._stop = threading.Event()
@@ -49,7 +52,7 @@ class Log:
 
     def decision(self, decision: Decision) -> None:
         """A request is finished."""
-        self._put(lambda: self._told(decision))
+        self._put(decision)
 
     def moved(self, target: str, move: Moved) -> None:
         """A breaker changed its word. `target` holds no credential, only its digest, which is left out."""
@@ -79,14 +82,16 @@ class Log:
         self._wake.set()
         self._thread.join(timeout=5)
 
-    def _put(self, line: Callable[[], str]) -> None:
+    def _put(self, line: Decision | Callable[[], str]) -> None:
         if self._muted:
             return
-        if len(self._lines) >= _QUEUE:
+        lines = self._lines
+        if len(lines) >= _QUEUE:
             self._dropped += 1
             return
-        self._lines.append(line)
-        if not self._wake.is_set():
+        lines.append(line)
+        # Behind another line it is found by who writes that one, and looks again whether there are more.
+        if len(lines) == 1:
             self._wake.set()
 
     def _write(self) -> None:
@@ -98,7 +103,8 @@ class Log:
                 self._wake.clear()
             written: list[str] = []
             while self._lines and len(written) < 500:
-                written.append(self._lines.popleft()())
+                line = self._lines.popleft()
+                written.append(self._told(line) if isinstance(line, Decision) else line())
             if self._dropped:
                 lost, self._dropped = self._dropped, 0
                 written.append(self._line(self._unix(), "log_lines_dropped", {"count": lost}))
@@ -117,10 +123,10 @@ class Log:
         if self._human:
             said = " ".join(f"{key}={value}" for key, value in facts.items())
             return f"{_time(at)} {what} {said}".rstrip() + "\n"
-        return orjson.dumps({"at": _stamp(at), "event": what, **facts}).decode() + "\n"
+        return orjson.dumps({"at": self._stamp(at), "event": what, **facts}).decode() + "\n"
 
     def _told(self, decision: Decision) -> str:
-        return _human(decision) if self._human else written(_told_of(decision)).decode() + "\n"
+        return _human(decision) if self._human else self._written.of(decision)
 
 
 def pieces(lines: Iterable[str]) -> Iterator[str]:
@@ -144,18 +150,6 @@ def _human(decision: Decision) -> str:
         f"{_time(decision.at)} {decision.code} {decision.assistant or '-'} {decision.endpoint} {decision.outcome} "
         f"by {by} in {decision.duration * 1000:.0f} ms{' because ' + why if why else ''} {decision.request_id}\n"
     )
-
-
-def _told_of(decision: Decision) -> dict[str, Any]:
-    """The record, without what is not there."""
-    facts = document(decision)
-    steps = [{key: value for key, value in step.items() if value is not None} for step in facts.pop("steps")]
-    told = {key: value for key, value in facts.items() if value is not None}
-    return told | {"at": _stamp(decision.at), "event": "request", "steps": steps}
-
-
-def _stamp(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
 
 
 def _time(at: float) -> str:
