@@ -12,7 +12,7 @@ help:
 	@echo "make demo       see what Homeport does: simulated upstreams, no key needed (Ctrl-C ends it)"
 	@echo "make test       lint, types, import contracts and every test but the long ones"
 	@echo "make test-long  the long tests"
-	@echo "make bench      what it costs, beside nginx, HAProxy and a 30-line proxy; writes docs/performance.md (20 minutes)"
+	@echo "make bench      what it costs, beside nginx, HAProxy and small proxies; writes docs/performance.md (20 minutes)"
 
 $(BIN)/homeport: pyproject.toml .ci/setup
 	@.ci/setup $(VENV)

@@ -142,6 +142,11 @@ def _plain(place: Place) -> Command:
     return Command(arguments, place.port, "/connections")
 
 
+def _bare(place: Place) -> Command:
+    script = Path(__file__).with_name("bare_relay.py")
+    return Command((sys.executable, str(script), str(place.port), str(place.upstream)), place.port, "/connections")
+
+
 def _homeport(place: Place) -> Command:
     return _serve(place, primary=place.upstream)
 
@@ -235,6 +240,7 @@ DIRECT = Candidate("upstream itself", None, frozenset({Load.LATENCY}))
 NGINX = Candidate("nginx", nginx, frozenset(Load))
 HAPROXY = Candidate("haproxy", _haproxy, frozenset({Load.JSON, Load.STREAMS, Load.LATENCY}))
 PLAIN = Candidate("plain aiohttp proxy", _plain, frozenset(Load))
+BARE = Candidate("bare uvloop relay", _bare, frozenset(Load))
 HOMEPORT = Candidate("homeport", _homeport, frozenset(Load))
 OTHER = "homeport, other tree"
 
@@ -253,7 +259,7 @@ def beside(tree: Path) -> Candidate:
 HOMEPORT_DEAD = Candidate("homeport, dead primary", _homeport_dead, frozenset({Load.JSON}), dead_primary=True)
 HOMEPORT_HOP = Candidate("homeport, one hop", _homeport_hop, frozenset({Load.JSON, Load.LATENCY}), hop=True)
 HOMEPORT_CLAUDE = Candidate("homeport, to Claude", _homeport_claude, frozenset({Load.STREAMS}), claude=True)
-CANDIDATES = (DIRECT, NGINX, HAPROXY, PLAIN, HOMEPORT, HOMEPORT_DEAD, HOMEPORT_HOP, HOMEPORT_CLAUDE)
+CANDIDATES = (DIRECT, NGINX, HAPROXY, BARE, PLAIN, HOMEPORT, HOMEPORT_DEAD, HOMEPORT_HOP, HOMEPORT_CLAUDE)
 
 ALONE = replace(HOMEPORT, name="store: memory", loads=frozenset({Load.JSON}))
 SHARED = Candidate("store: redis", _homeport_shared, frozenset({Load.JSON}))

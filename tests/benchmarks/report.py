@@ -18,6 +18,7 @@ from typing import Any
 
 import proxy
 from tests.benchmarks.candidates import (
+    BARE,
     DIRECT,
     HAPROXY,
     HOMEPORT,
@@ -32,6 +33,8 @@ from tests.benchmarks.candidates import (
 from tests.benchmarks.process import PINNED
 from tests.benchmarks.rounds import CALLERS, EVENTS, STREAMS, Samples
 
+PROXIES = (NGINX.name, HAPROXY.name, BARE.name, PLAIN.name, HOMEPORT.name, OTHER)
+
 
 @dataclass(frozen=True, slots=True)
 class Measure:
@@ -44,7 +47,7 @@ class Measure:
     must: float | None = None
     """The highest ratio allowed, or with `absolute` the highest value."""
     absolute: bool = False
-    shown: tuple[str, ...] = (NGINX.name, HAPROXY.name, PLAIN.name, HOMEPORT.name, OTHER)
+    shown: tuple[str, ...] = PROXIES
     owes: str = HOMEPORT.name
     """The candidate that `must` is for."""
     worst: bool = False
@@ -55,9 +58,7 @@ MEASURES = (
     Measure("cpu_request", f"CPU µs per request, 4 KB JSON, c={CALLERS}", NGINX.name, 4.0),
     Measure("cpu_event_0", f"CPU µs per event, {STREAMS} streams × {EVENTS}, no pause", NGINX.name, 1.4),
     Measure("cpu_event_5", f"CPU µs per event, {STREAMS} streams × {EVENTS}, 5 ms apart", NGINX.name, 1.4),
-    Measure(
-        "p50", "p50 µs of one caller", shown=(DIRECT.name, NGINX.name, HAPROXY.name, PLAIN.name, HOMEPORT.name, OTHER)
-    ),
+    Measure("p50", "p50 µs of one caller", shown=(DIRECT.name, *PROXIES)),
     Measure("added_p50", "p50 µs added to the upstream's", NGINX.name, 2.5),
     Measure("connects", f"upstream connects from a fresh start, c={CALLERS}", must=CALLERS, absolute=True, worst=True),
     Measure(
