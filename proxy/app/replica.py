@@ -68,6 +68,7 @@ from proxy.upstream.oauth.account import Account, World
 from proxy.upstream.oauth.accounts import Accounts
 from proxy.upstream.upstreams import Upstreams
 from proxy.workers.seat import Seat
+from proxy.workers.tally import Tally
 
 _RETIRE = 0.5
 """Seconds between looks whether a request still goes by a former configuration."""
@@ -294,7 +295,8 @@ class Replica:
         seat = self._seat
         lane = self.edge.answer if self.configured.file.lane == "on" else None
         edge = Server(self.edge.serve, self.edge.malformed, lane, handler_cancellation=True, **HTTP)
-        self.data_address = await self._listen(edge, config.listen, seat.listen if seat else ())
+        tally = Tally(seat.tally, seat.number) if seat else None
+        self.data_address = await self._listen(edge, config.listen, seat.listen if seat else (), tally)
         gate = Gate(self._token, Sessions(time.monotonic, lambda: secrets.token_urlsafe(32)), time.monotonic)
         operators = Operators(
             table(self._calls(), gate), gate, Page(), proxy.__version__, self._ended.settle, self._log.failed
@@ -302,9 +304,11 @@ class Replica:
         server = Server(operators.serve, operators.malformed, **HTTP)
         self.admin_address = await self._listen(server, config.admin.listen, seat.admin if seat else ())
 
-    async def _listen(self, server: Server, address: Address, inherited: Sequence[int]) -> str:
+    async def _listen(
+        self, server: Server, address: Address, inherited: Sequence[int], tally: Tally | None = None
+    ) -> str:
         self._listeners.append(Listener(server))
-        return await self._listeners[-1].open(address, inherited)
+        return await self._listeners[-1].open(address, inherited, tally)
 
     def _calls(self) -> Calls:
         keeper, bindings = self._keeper, self._bindings

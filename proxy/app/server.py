@@ -49,6 +49,10 @@ class Server(web.Server):
         """The protocol of a new connection."""
         return self._ordinary() if self._lanes is None else self._lanes()
 
+    def held(self) -> int:
+        """How many connections it has now."""
+        return len(self.connections) + (0 if self._lanes is None else len(self._lanes))
+
     async def shutdown(self, timeout: float | None = None) -> None:
         """Close every connection; what is being answered has so many seconds."""
         if self._lanes is not None:

@@ -50,6 +50,10 @@ class Lanes:
         """The protocol of a new connection."""
         return Lane(self)
 
+    def __len__(self) -> int:
+        """How many they are."""
+        return len(self._all)
+
     def came(self, lane: Lane) -> None:
         """It has a connection."""
         self._all.add(lane)

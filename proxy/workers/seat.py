@@ -36,6 +36,8 @@ class Seat:
     """Descriptors of sockets, bound by the supervisor: those of the API, which all workers share."""
     admin: tuple[int, ...]
     """This worker's operators' listener."""
+    tally: int
+    """What says how many connections each has."""
 
     def written(self) -> bytes:
         """One line."""

@@ -1,7 +1,7 @@
 """What each worker has of a configuration: the API's address in common, an operators' address and a folder of its own.
 
 1. Worker 1 has what a replica by itself would have, so that one worker becomes many, and many one, without a loss.
-2. More than one worker share a store: which of them takes a request is chance, and an answer must not be.
+2. More than one worker share a store: any of them may get a request, and all must answer it alike.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from proxy.config.schema import Config
 from proxy.record.log import Log, to_stderr
 from proxy.workers import shares
 from proxy.workers.seat import DRAIN, END, READY, RELOAD, Seat, words
+from proxy.workers.tally import Tally, shared
 
 _STEADY = 10.0
 """Seconds that a worker has to live for its death not to be an early one."""
@@ -65,13 +66,14 @@ async def _supervise(config: Config, count: int, command: Sequence[str], log: Lo
         listen = await _bind(config.listen, bound)
         admins = [await _bind(shares.operators(config, number), bound) for number in range(1, count + 1)]
         name, token = secrets.token_hex(5), secrets.token_urlsafe(24)
-        seats = [
-            Seat(number, f"{name}-{number}", token, number == 1, listen, admin)
-            for number, admin in enumerate(admins, start=1)
-        ]
-        fleet = Fleet(seats, command, log)
-        with _signals(fleet):
-            return await fleet.serve()
+        with shared(count) as tally:
+            seats = [
+                Seat(number, f"{name}-{number}", token, number == 1, listen, admin, tally)
+                for number, admin in enumerate(admins, start=1)
+            ]
+            fleet = Fleet(seats, command, log)
+            with _signals(fleet):
+                return await fleet.serve()
     finally:
         for server in bound:
             server.close()
@@ -111,6 +113,7 @@ class _Worker:
 
     def __init__(self, seat: Seat) -> None:
         self.seat = seat
+        self.tally = Tally(seat.tally, seat.number)
         self.process: asyncio.subprocess.Process | None = None
         self.line: socket.socket | None = None
         self.serves = False
@@ -215,7 +218,7 @@ class Fleet:
                         *self._command,
                         str(seat.number),
                         stdin=theirs.fileno(),
-                        pass_fds=(*seat.listen, *seat.admin),
+                        pass_fds=(*seat.listen, *seat.admin, seat.tally),
                         start_new_session=True,
                     )
                 except OSError as error:
@@ -225,6 +228,7 @@ class Fleet:
             worker.tell(seat.written() + self._last_words.encode())
             await words(ours, lambda word: self._heard(worker, word))
             code = await worker.process.wait()
+            worker.tally.leave()
             worker.line = None
         return code
 

@@ -2,7 +2,8 @@
 
 1. The same paced load is sent with and without, in turn, so that both meet the same machine; it asks 200 assistants.
 2. Each side proves that what it is about was done, or not: a quiet round that was quiet by mistake ends the run.
-3. A flush happens five times a second wherever records are shared, so the side without is a second Homeport, on the
+3. Callers wait for what they ask; how late the event loop was is Homeport's own word, of the same moments (`lag.py`).
+4. A flush happens five times a second wherever records are shared, so the side without is a second Homeport, on the
    same Redis, that keeps no records.
 """
 
@@ -17,16 +18,14 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
-from tests.benchmarks import load, scrape, settings
+from tests.benchmarks import lag, load, scrape, settings
 from tests.benchmarks.report import Measure
 from tests.benchmarks.rounds import Plan, Samples
 from tests.benchmarks.scrape import ASSISTANTS, CALLERS
 from tests.benchmarks.settings import Serving
 from tests.integration import redis_server
 
-_EVERY = 0.5
-"""Seconds between disturbances."""
-_LASTS = 3.0
+_LASTS = 4.0
 """Seconds that one side of a round lasts."""
 _REST = 1.5
 """Seconds until what a side has begun is over: who watches a file that changed reads it once more."""
@@ -38,8 +37,12 @@ KINDS = {
 SHOWN = ("without, p99", "with, p99", "added to p99", "added to max")
 
 MEASURES = tuple(
-    Measure(key, f"ms of a request, {title}", must=10, absolute=True, shown=SHOWN, owes="added to p99")
+    measure
     for key, title in KINDS.items()
+    for measure in (
+        Measure(key, f"ms of a request, {title}", must=10, absolute=True, shown=SHOWN, owes="added to p99"),
+        lag.measure(key, title, SHOWN[:3]),
+    )
 )
 Disturb = Callable[[], Awaitable[object]]
 
@@ -50,6 +53,7 @@ class Beside:
     def __init__(self, plan: Plan, folder: Path, stack: contextlib.ExitStack) -> None:
         self._plan, self._folder, self._stack = plan, folder, stack
         self._redis = stack.enter_context(redis_server.running())
+        self._late = {kind: (lag.Looks(), lag.Looks()) for kind in KINDS}
         self.samples: Samples = defaultdict(lambda: defaultdict(list))
 
     async def go(self) -> None:
@@ -74,10 +78,13 @@ class Beside:
             await self._both("journal", silent, serving, None)
             if self._flushes() < before + _LASTS:
                 raise load.WrongAnswer("hardly a record was sent to Redis")
+        for kind, late in self._late.items():
+            lag.tell(self.samples, kind, late, SHOWN[:3])
 
     async def _both(self, kind: str, control: Serving, serving: Serving, disturb: Disturb | None) -> None:
-        quiet = await _side(control, None, _LASTS)
-        disturbed = await _side(serving, disturb, _LASTS)
+        without, beside = self._late[kind]
+        quiet = await lag.during(control.admin, without, _side(control, None, _LASTS))
+        disturbed = await lag.during(serving.admin, beside, _side(serving, disturb, _LASTS))
         await asyncio.sleep(_REST)
         p99, most = _slow(quiet)
         p99_beside, most_beside = _slow(disturbed)
@@ -108,8 +115,8 @@ async def _side(serving: Serving, disturb: Disturb | None, lasts: float) -> list
     taken: list[float] = []
     callers = asyncio.gather(*(scrape.caller(serving.listen, each, until, taken) for each in range(CALLERS)))
     try:
-        while disturb and time.perf_counter() + _EVERY < until:
-            await asyncio.sleep(_EVERY)
+        while disturb and time.perf_counter() + lag.ODD < until:
+            await asyncio.sleep(lag.ODD)
             await disturb()
         await callers
     finally:

@@ -1,8 +1,8 @@
 """What a scrape does to the requests beside it, with as many series as are promised: a section of the run.
 
 1. The same paced load is sent with and without scrapes, in turn, so that both meet the same machine.
-2. There are ten scrapes in a round, so what a scrape does it does in every round: the least disturbed round of either
-   side is the one that tells, on a machine that others use too.
+2. There are ten scrapes in a round, thirty times as many as usual, so what a scrape does it does in every round: the
+   least disturbed round of either side is the one that tells, on a machine that others use too.
 3. Before it every assistant has been asked for a document and for a stream, so that every series there can be is there.
 """
 
@@ -15,7 +15,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-from tests.benchmarks import load, settings, upstream
+from tests.benchmarks import lag, load, settings, upstream
 from tests.benchmarks.report import Measure
 from tests.benchmarks.rounds import Plan, Samples
 from tests.benchmarks.settings import TIERS, assistant
@@ -24,11 +24,10 @@ ASSISTANTS = 200
 CALLERS = 8
 _PAUSE = 0.02
 """Seconds between a caller's requests."""
-_EVERY = 0.5
-"""Seconds between scrapes: thirty times as often as usual."""
 LASTS = 5.0
 """Seconds that one side of a round lasts."""
 SHOWN = ("control, p99", "control, max", "scraped, p99", "scraped, max")
+LATE = ("control, p99", "scraped, p99", "added to p99")
 
 MEASURES = (
     Measure(
@@ -42,6 +41,7 @@ MEASURES = (
     Measure("exposed", "ms of a scrape, all in use", shown=("all in use",), owes=""),
     Measure("latency", f"ms of a request, {CALLERS} callers", shown=SHOWN, owes=""),
     Measure("delay", "ms that scrapes add to the slowest request", must=10, absolute=True, shown=("max",), owes="max"),
+    lag.measure("scrape", "scrapes", LATE),
 )
 
 
@@ -69,14 +69,16 @@ class Scrape:
         await self._use_all(listen)
         _, text = await scraper.ask(load.get("/metrics"))
         self.samples["series"]["all in use"].append(count(text))
+        late = lag.Looks(), lag.Looks()
         for number in range(2 * self._plan.rounds):
             sys.stderr.write(f"scrape: round {number + 1} of {2 * self._plan.rounds}\n")
-            control = await self._side(listen, None)
-            scraped = await self._side(listen, scraper)
+            control = await lag.during(serving.admin, late[0], self._side(listen, None))
+            scraped = await lag.during(serving.admin, late[1], self._side(listen, scraper))
             for name, taken in (("control", control), ("scraped", scraped)):
                 taken.sort()
                 self.samples["latency"][f"{name}, p99"].append(taken[int(len(taken) * 0.99)] * 1000)
                 self.samples["latency"][f"{name}, max"].append(taken[-1] * 1000)
+        lag.tell(self.samples, "scrape", late, LATE)
         figures = self.samples["latency"]
         self.samples["delay"]["max"].append(min(figures["scraped, max"]) - min(figures["control, max"]))
 
@@ -103,7 +105,7 @@ class Scrape:
 
     async def _scrape(self, scraper: load.Connection) -> None:
         while True:
-            await asyncio.sleep(_EVERY)
+            await asyncio.sleep(lag.ODD)
             asked = time.perf_counter()
             # Whole, even when the side ends meanwhile: the connection is used again.
             await asyncio.shield(scraper.ask(load.get("/metrics")))

@@ -1,7 +1,7 @@
 """What a second worker on the same host adds: `homeport serve --workers 2` beside one process, both on one Redis.
 
-1. A keep-alive connection stays with the worker that took it, so chance divides the load. What the pair can serve is
-   bounded by the worker that got most: its CPU over the requests of both is compared with that of a process alone.
+1. A keep-alive connection stays with the worker that took it, so how these are shared divides the load. What the pair
+   can serve is bounded by the worker that got most: its CPU over the requests of both is compared with one process's.
 2. Nothing is kept on a core of its own here: workers, load and upstream share all that there are. The requests a second
    that come of it say how much the machine does, not what workers could.
 """
@@ -82,6 +82,6 @@ class Workers:
         self.samples["rate"][name].append(self._plan.requests / took)
 
     async def _ask(self, serving: Serving, requests: int) -> None:
-        # On connections of their own each time, so that chance divides them anew.
+        # On connections of their own each time, so that they are shared anew.
         asked = [load.chat(assistant=settings.assistant(0))]
         await load.run(serving.listen, asked, upstream.ANSWER, callers=_CALLERS, requests=requests)

@@ -19,7 +19,7 @@ from proxy.demo.simulator import Simulator
 from tests.e2e.caller import chain, source, written
 from tests.e2e.crew import Crew, crew, gone
 from tests.e2e.operated import homeport
-from tests.e2e.test_wire import STREAMED, Answered, ask, post
+from tests.e2e.test_wire import STREAMED, Answered, ask, post, read
 from tests.integration.redis_server import RedisServer, running
 from tests.unit.demo.raw import Raw, connect, texts
 
@@ -135,11 +135,18 @@ async def test_a_worker_that_dies_is_replaced_and_none_outlives_the_supervisor(
     tmp_path: Path, redis: RedisServer, first: Simulator
 ) -> None:
     """Of a killed worker only its own requests fail; its seat, with name, address and operators' token, is filled as
-    soon as the file is good. A killed supervisor leaves what is in flight to its end, and no address taken."""
+    soon as the file is good. A killed supervisor leaves what is in flight to its end, and no address taken. As long as
+    all is well, callers are shared evenly."""
     async with crew(tmp_path, _config(redis, first)) as fleet:
         file = tmp_path / "homeport.yaml"
         good = file.read_text()
         await fleet.line("request", request_id=_of(await _ask(fleet, 2), "x-request-id"))
+        async with contextlib.AsyncExitStack() as stack:
+            for _ in range(12):
+                raw = await stack.enter_async_context(connect(fleet.api))
+                raw.send(post())
+                assert (await read(raw)).status == 200
+            assert min([sum(_served(await fleet.told(number, "/metrics"))) for number in (1, 2)]) >= 4
         first.mood = moods.hang_mid_stream(2)
         async with _streaming(fleet, 2) as lost:
             first.mood = moods.pause(0.02)

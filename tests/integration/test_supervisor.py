@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import os
 import sys
@@ -17,6 +18,7 @@ from proxy.record.log import Log
 from proxy.workers import supervisor
 from proxy.workers.seat import Seat
 from proxy.workers.supervisor import Fleet, pause
+from proxy.workers.tally import shared
 
 _SOON = 20.0
 _SERVE = "say('+'); hear('d'); exit(0)"
@@ -47,7 +49,9 @@ class _Watched:
     def __init__(self, script: str, count: int = 2) -> None:
         self._stream = io.StringIO()
         self._log = Log(self._stream, human=False, unix=time.time)
-        seats = [Seat(number, f"r-{number}", "secret", number == 1, (), ()) for number in range(1, count + 1)]
+        self._stack = contextlib.ExitStack()
+        tally = self._stack.enter_context(shared(count))
+        seats = [Seat(number, f"r-{number}", "secret", number == 1, (), (), tally) for number in range(1, count + 1)]
         self.fleet = Fleet(seats, _command(script), self._log)
         self.ended = asyncio.ensure_future(self.fleet.serve())
 
@@ -66,6 +70,7 @@ class _Watched:
                 return await self.ended
         finally:
             self._log.close()
+            self._stack.close()
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import pytest
 
 from proxy.workers.seat import DRAIN, END, READY, RELOAD, Line, NoSupervisor, Seat, words
 
-_SEAT = Seat(2, "r-2", "tok-SECRET", False, (3, 4), (5,))
+_SEAT = Seat(2, "r-2", "tok-SECRET", False, (3, 4), (5,), 6)
 
 
 def test_a_seat_shows_no_token() -> None:
