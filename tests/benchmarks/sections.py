@@ -21,6 +21,7 @@ from tests.benchmarks import (
     fleet,
     fleet_measures,
     growth,
+    peers,
     report,
     rounds,
     scrape,
@@ -49,29 +50,54 @@ class Section:
     title: str
     make: Callable[[Plan, Path, contextlib.ExitStack], Running]
     measures: Sequence[Measure]
-    redis: bool = False
-    """It needs a `redis-server`."""
+    needs: Callable[[], bool] = lambda: True
+    """Whether what it is about is here."""
+    remedy: str = ""
+    """What brings it."""
 
-    @property
-    def possible(self) -> bool:
-        """Whether what it needs is here."""
-        return not self.redis or shutil.which("redis-server") is not None
+
+def _redis() -> bool:
+    return shutil.which("redis-server") is not None
+
+
+_REDIS = "no redis-server here; install it with: sudo apt-get install redis-server"
+_PEERS = "no peers here; make bench-peers installs them"
 
 
 def sections(candidates: Sequence[Candidate]) -> tuple[Section, ...]:
     """All of them; `candidates` are for the first."""
     return (
         Section("http", "One replica beside nginx", partial(rounds.Run, candidates=candidates), report.MEASURES),
+        Section(
+            "peers",
+            "Beside Envoy and other gateways",
+            peers.peers,
+            peers.MEASURES,
+            lambda: bool(peers.versions()),
+            _PEERS,
+        ),
         Section("streams", "Many streams", streams.Streams, streams.MEASURES),
         Section("scrape", "A scrape at full size, beside requests", scrape.Scrape, scrape.MEASURES),
         Section(
-            "beside", "Reloads, a lost Redis and the journal, beside requests", beside.Beside, beside.MEASURES, True
+            "beside",
+            "Reloads, a lost Redis and the journal, beside requests",
+            beside.Beside,
+            beside.MEASURES,
+            _redis,
+            _REDIS,
         ),
         Section("drain", "A replica is stopped under load", drain.Drain, drain.MEASURES),
         Section("growth", "What grows with assistants", growth.Growth, growth.MEASURES),
         Section("endless", "What grows with requests", endless.Endless, endless.MEASURES),
-        Section("workers", "Two workers on one host", workers.Workers, workers.MEASURES, True),
-        Section("fleet", "Replicas that share their breakers over Redis", fleet.Fleet, fleet_measures.MEASURES, True),
+        Section("workers", "Two workers on one host", workers.Workers, workers.MEASURES, _redis, _REDIS),
+        Section(
+            "fleet",
+            "Replicas that share their breakers over Redis",
+            fleet.Fleet,
+            fleet_measures.MEASURES,
+            _redis,
+            _REDIS,
+        ),
     )
 
 

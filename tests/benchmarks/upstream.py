@@ -1,8 +1,8 @@
 """The mock upstream: a chat API that costs next to nothing, and a dead one. Run with PORT, DEAD and HOLD.
 
-1. PORT answers JSON of 4 KB, or a stream as the request's `metadata` orders it; every event is a write of its own. At
-   /v1/messages it is a stream of Anthropic's, of as many events, ordered by `max_tokens`. Below /failing every request
-   is answered 503.
+1. PORT answers JSON of 4 KB, or a stream as the request's `metadata` orders it, or its `max_tokens` where nobody has
+   left it its metadata; every event is a write of its own. At /v1/messages it is a stream of Anthropic's, of as many
+   events, ordered by `max_tokens`. Below /failing every request is answered 503.
 2. The port DEAD accepts each connection and drops it HOLD seconds later (0: at once), so that calls to a dead tier can
    be counted, and timed, from the far side.
 3. `GET /connections` at PORT tells how many connections each has accepted, `GET /dead` when DEAD accepted and dropped
@@ -23,7 +23,8 @@ import uvloop
 
 _HEAD = b"HTTP/1.1 200 OK\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\nX-Request-Id: req_bench\r\nContent-Type: "
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
-_ORDER_OF_CLAUDE = re.compile(rb'"max_tokens":(\d+)(\d{3})[,}]')
+_ORDER_BY_TOKENS = re.compile(rb'"max_(?:completion_)?tokens": ?(\d+)(\d{3})[,}]')
+_STREAM = re.compile(rb'"stream": ?true')
 _ORDER = re.compile(rb'"metadata": ?\{"events": ?"(\d+)", ?"every_ms": ?"(\d+)"\}')
 
 
@@ -121,9 +122,9 @@ class Upstream(asyncio.Protocol):
         elif request.startswith(b"POST /failing/"):
             self._counts.failed += 1
             self.transport.write(_FAILURE)
-        elif request.startswith(b"POST /v1/messages ") and (order := _ORDER_OF_CLAUDE.search(request)):
+        elif request.startswith(b"POST /v1/messages ") and (order := _ORDER_BY_TOKENS.search(request)):
             self._stream(claudes(int(order[1])), int(order[2]) / 1000)
-        elif order := _ORDER.search(request):
+        elif order := _ORDER.search(request) or (_STREAM.search(request) and _ORDER_BY_TOKENS.search(request)):
             self._stream(events(int(order[1])), int(order[2]) / 1000)
         else:
             self.transport.write(_WHOLE)

@@ -65,6 +65,33 @@ async def test_a_primary_that_fails_is_counted(noting: tuple[int, list[bytes]]) 
     connection.close()
 
 
+async def test_a_stream_can_be_ordered_by_its_tokens(noting: tuple[int, list[bytes]]) -> None:
+    """By whoever drops metadata, writes JSON with spaces, or calls that limit by its newer name."""
+    port, _ = noting
+    connection = await load.connect(port)
+    for name in (b"max_tokens", b"max_completion_tokens"):
+        body = b'{"stream": true, "%b": 5000}' % name
+        asked = b"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        assert await connection.ask(asked) == (200, b"".join(upstream.events(5)))
+        status, whole = await connection.ask(asked.replace(b"true", b"null"))
+        assert (status, whole) == (200, upstream.ANSWER)
+    connection.close()
+
+
+def test_an_answer_that_was_written_anew_has_the_same_text() -> None:
+    """Whatever stands around it; a stream that lacks an event or its end has not."""
+    said = json.loads(upstream.ANSWER)
+    anew = json.dumps({"model": "other", "choices": said["choices"], "cost": 0.0}).encode()
+    assert load.text(anew) == load.text(upstream.ANSWER) == said["choices"][0]["message"]["content"].encode()
+    events = upstream.events(5)
+    whole = load.text(b"".join(events))
+    assert whole == b" word word word[DONE]"
+    first = b'data: {"choices": [{"index": 0, "delta": {"role": "assistant", "content": null}}]}\n\n'
+    assert load.text(b"".join([first, b'data: {"choices": []}\n\n', *events])) == whole
+    for cut in (events[1:], events[:-1]):
+        assert load.text(b"".join(cut)) != whole
+
+
 @pytest.mark.parametrize("count", [1, 200])
 def test_the_configuration_has_as_many_assistants_as_were_asked_for(count: int) -> None:
     """Over 32 targets, and with whatever a section adds."""
