@@ -249,16 +249,7 @@ def _said(said: str) -> tuple[str, float | None]:
 
 def _deadline(route: Route, now: float) -> Deadline:
     times = route.timeouts
-    return Deadline(
-        now + times.total,
-        times.total,
-        Diagnosis(Cause.TIMEOUT_TOTAL, "total"),
-        times.connect,
-        times.first_byte,
-        times.first_token,
-        times.idle,
-        times.attempt,
-    )
+    return Deadline(now + times.total, times.total, Diagnosis(Cause.TIMEOUT_TOTAL, "total"), times)
 
 
 def _question(endpoint: Endpoint, what: DryRunOrder) -> Question:

@@ -363,7 +363,7 @@ class Replica:
                 async with asyncio.timeout(limits.notice):
                     await stop.wait()
         self.edge.draining = True
-        waiting = {asyncio.ensure_future(event.wait()) for event in (self.edge.idle, stop)}
+        waiting = {asyncio.ensure_future(each) for each in (self.edge.idle(), stop.wait())}
         _, late = await asyncio.wait(waiting, timeout=limits.drain, return_when=asyncio.FIRST_COMPLETED)
         for each in late:
             each.cancel()
@@ -372,7 +372,7 @@ class Replica:
             self.edge.cut()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1.0):
-                    await self.edge.idle.wait()
+                    await self.edge.idle()
 
     async def close(self) -> None:
         """Stop listening and drop every connection."""

@@ -6,8 +6,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
@@ -18,26 +21,35 @@ class Unreadable(Exception):
     """The body does not come as its head has said."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Head:
+    """What a request's head says, but for the length of its body."""
+
+    method: str
+    path: str
+    query: str = field(repr=False)
+    """As it was sent; it may hold a key, as headers do."""
+    headers: CIMultiDict[str] | CIMultiDictProxy[str] = field(repr=False)
+    kept: bool = False
+    """The next request of the kind has this very object, so it pays to remember what follows from it."""
+
+
 class Caller(ABC):
     """One request and its answer."""
 
-    __slots__ = ("_clock", "body_out", "first_byte", "headers", "method", "opened", "path", "query", "status")
+    opened = False
+    status = 0
+    """What was sent; 0 until then."""
+    body_out = 0
+    first_byte: float | None = None
 
-    def __init__(
-        self,
-        method: str,
-        path: str,
-        query: str,
-        headers: CIMultiDict[str] | CIMultiDictProxy[str],
-        clock: Callable[[], float],
-    ) -> None:
-        """`query` is as it was sent."""
-        self.method, self.path, self.query, self.headers, self._clock = method, path, query, headers, clock
-        self.opened = False
-        self.status = 0
-        """What was sent; 0 until then."""
-        self.body_out = 0
-        self.first_byte: float | None = None
+    def __init__(self, head: Head, clock: Callable[[], float]) -> None:
+        self.head, self._clock = head, clock
+
+    @property
+    @abstractmethod
+    def task(self) -> asyncio.Task[Any] | None:
+        """The one that serves it."""
 
     # -- what it asks
 
@@ -50,6 +62,10 @@ class Caller(ABC):
     @abstractmethod
     def unread(self) -> bool:
         """Something of the body was not read: it would be taken for the next request."""
+
+    def whole(self) -> bytes | None:
+        """The body, given away, where it has come already; else None, and it is to be read with `more`."""
+        return None
 
     @abstractmethod
     async def more(self, idle: float) -> bytes:

@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from proxy.edge.caller import Caller
+from proxy.edge.asked import Known, known, printable
+from proxy.edge.caller import Caller, Head
+from proxy.edge.heads import KEPT
 from proxy.edge.identity import Identity
 from proxy.edge.refusals import Refusal, error_event
 from proxy.edge.relay import Pulse
@@ -46,66 +47,87 @@ class Serving:
     bindings: Bindings
     ports: Ports
     bounds: Bounds
+    _known: dict[Head, Known] = field(init=False, repr=False, compare=False, default_factory=dict)
+    """What heads say by this configuration; it ends with it."""
+
+    def known(self, head: Head) -> Known:
+        """What a request's head says: found once for one that is met again."""
+        found = self._known.get(head)
+        if found is None:
+            found = known(head, self.identity)
+            if head.kept:
+                if len(self._known) >= KEPT:
+                    self._known.clear()
+                self._known[head] = found
+        return found
 
 
 class Exchange:
     """What is known of one request. Mutable while it is served; `close()` freezes it."""
 
+    known: Known | None = None
+    """By its head."""
+    pulse: Pulse | None = None
+    """Of a stream."""
+    ending = False
+    """The replica stops, and this exchange with it."""
+    endpoint: Endpoint | None = None
+    stream = False
+    client: str | None = None
+    assistant: str | None = None
+    identified_by: str | None = None
+    asking: str | None = None
+    """The assistant, once its chain is being walked."""
+    asked_model: str | None = None
+    """The model that the caller named; shown where a binding passes it through."""
+    pending = False
+    """The answer was opened before it was known which tier gives it."""
+    served: Attempted | None = None
+    quoted: Attempted | None = None
+    """Nothing was served, and the caller reads what this attempt's upstream said."""
+    refusal: Refusal | None = None
+    outcome = "cancelled"
+    """Until something better is known."""
+    served_model: str | None = None
+    usage: Usage | None = None
+    body_in = 0
+    waited_for_caller = 0.0
+
     def __init__(self, caller: Caller, request_id: str, at: float, serving: Serving) -> None:
         self.caller, self.at, self.serving = caller, at, serving
         self.ports = ports = serving.ports
         self.started = ports.clock()
-        self.task = asyncio.current_task()
-        self.pulse: Pulse | None = None
-        """Of a stream."""
-        self.ending = False
-        """The replica stops, and this exchange with it."""
         self.trail = Trail(request_id)
-        self.endpoint: Endpoint | None = None
-        self.stream = False
-        self.client: str | None = None
-        self.assistant: str | None = None
-        self.identified_by: str | None = None
-        self.asking: str | None = None
-        """The assistant, once its chain is being walked."""
-        self.asked_model: str | None = None
-        """The model that the caller named; shown where a binding passes it through."""
-        self.pending = False
-        """The answer was opened before it was known which tier gives it."""
-        self.served: Attempted | None = None
-        self.quoted: Attempted | None = None
-        """Nothing was served, and the caller reads what this attempt's upstream said."""
-        self.refusal: Refusal | None = None
-        self.outcome = "cancelled"
-        """Until something better is known."""
-        self.served_model: str | None = None
-        self.usage: Usage | None = None
-        self.body_in = 0
-        self.waited_for_caller = 0.0
 
     def headers(self) -> Headers:
         """Who answers and why, as far as it is known; see product.md for the names."""
-        spoke = self.served or self.quoted
-        unknown = "pending" if self.pending else "none"
+        served, steps = self.served, self.trail.steps
+        spoke = served or self.quoted
+        if spoke is None:
+            tier = source = model = "pending" if self.pending else "none"
+        else:
+            tier, source, model = spoke.tier, spoke.source, self._model(spoke)
+        # Where the one tier that was tried has served there is nothing to count and to explain.
+        plain = served is not None and len(steps) == 1
         given = [
             ("x-request-id", self.trail.request_id),
             ("x-homeport-assistant", self.assistant or "none"),
-            ("x-homeport-tier", spoke.tier if spoke else unknown),
-            ("x-homeport-source", spoke.source if spoke else unknown),
-            ("x-homeport-model", self._model(spoke) if spoke else unknown),
-            ("x-homeport-attempts", str(sum(isinstance(step, Attempted) for step in self.trail.steps))),
+            ("x-homeport-tier", tier),
+            ("x-homeport-source", source),
+            ("x-homeport-model", model),
+            ("x-homeport-attempts", "1" if plain else str(sum(isinstance(step, Attempted) for step in steps))),
         ]
-        if (self.served is None or self.served.tier != "primary") and (why := reason(self.trail.steps)):
+        if not plain and (served is None or served.tier != "primary") and (why := reason(steps)):
             given.append(("x-homeport-reason", why))
-        if self.served and self.served.dropped:
-            given.append(("x-homeport-dropped", ", ".join(self.served.dropped)))
+        if served and served.dropped:
+            given.append(("x-homeport-dropped", ", ".join(served.dropped)))
         if spoke and spoke.upstream_id:
             given.append(("x-homeport-upstream-request-id", spoke.upstream_id))
         return tuple(given)
 
     def _model(self, served: Attempted) -> str:
         name = served.model if served.model != "*" else self.asked_model or "none"
-        return _printable(name).replace(" ", "?") or "none"
+        return printable(name).replace(" ", "?") or "none"
 
     def end(self) -> None:
         """Let the exchange end now: a committed stream with an error event, what waits with a refusal."""
@@ -113,8 +135,9 @@ class Exchange:
         if self.pulse is not None and self.pulse.watching:
             self.pulse.end()
         else:
-            assert self.task is not None  # noqa: S101  # an exchange is made in the task that serves it
-            self.task.cancel()
+            task = self.caller.task
+            assert task is not None  # noqa: S101  # an exchange is made in the task that serves its caller
+            task.cancel()
 
     async def refuse(self, refusal: Refusal) -> None:
         """Answer with a refusal: as a response, or in-band where a held stream was opened already."""
@@ -139,10 +162,10 @@ class Exchange:
 
     def close(self) -> Decision:
         """The story, now that it has ended."""
-        now, caller, called = self.ports.clock(), self.caller, self.caller.headers.get("x-request-id")
+        now, caller = self.ports.clock(), self.caller
         return Decision(
             request_id=self.trail.request_id,
-            caller_request_id=_printable(called) if called else None,
+            caller_request_id=self.known.called if self.known else None,
             at=self.at,
             started=self.started,
             replica=self.serving.replica,
@@ -165,11 +188,6 @@ class Exchange:
             body_out=caller.body_out,
             usage=self.usage,
         )
-
-
-def _printable(given: str) -> str:
-    """What a caller calls its request, as it can stand anywhere: a header may hold bytes of no letters."""
-    return "".join(letter if " " <= letter <= "~" else "?" for letter in given[:128])
 
 
 _RETRY_WORDS = frozenset({"retry-after", "x-should-retry", "x-homeport-retry-at"})

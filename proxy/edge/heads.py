@@ -1,7 +1,9 @@
 """Heads as bytes: a request's that the lane may take, and an answer's.
 
 1. A head that is not plainly one of the lane's is none: what is wrong with it is for the server to say.
-2. Nothing that a header holds can end its line early.
+2. A head is read once: the next like it, and nearly every one is like one before it, is known by its bytes. Two are
+   alike when they differ in the digits of their one length alone.
+3. Nothing that a header holds can end its line early.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import httptools
 from aiohttp.helpers import rfc822_formatted_time
 from multidict import CIMultiDict
 
+from proxy.edge.caller import Head
 from proxy.providers import lines
 from proxy.providers.hops import Names
 from proxy.terms import ENDPOINTS, Headers
@@ -21,25 +24,75 @@ FIELDS = 100
 """Of a request."""
 _PATHS: Mapping[bytes, str] = {f"/v1{endpoint.path}".encode(): f"/v1{endpoint.path}" for endpoint in ENDPOINTS}
 _PLAIN_QUERY = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_.=&"
-_SPECIAL = {"content-length": "length", "connection": "connection"} | dict.fromkeys(
+_LENGTH = "content-length"
+_SPECIAL = {_LENGTH: "length", "connection": "connection"} | dict.fromkeys(
     ("transfer-encoding", "content-encoding", "expect", "upgrade"), "foreign"
 )
-_PHRASES = {status.value: status.phrase for status in HTTPStatus}
+_STARTS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}" for status in HTTPStatus}
+
+KEPT, _LONGEST, _ALL = 1000, 4096, 1024 * 1024
+"""Heads that are known at once; bytes of one, and of all together."""
+_LENGTHS = (b"\r\nContent-Length: ", b"\r\ncontent-length: ")
+_BEFORE = len(_LENGTHS[0])
+
+Read = tuple[Head, int]
+"""What a head says, and how many bytes follow it."""
 
 
-class Head:
-    """A request's, as the parser tells of it."""
+class Heads:
+    """Heads that were read. They hold their callers' keys, as the parsed ones do: nothing of them is ever shown."""
 
-    __slots__ = ("fields", "headers", "length", "path", "query", "special", "url")
+    __slots__ = ("_bytes", "_known")
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Head] = {}
+        self._bytes = 0
+
+    @property
+    def kept(self) -> int:
+        """How many there are."""
+        return len(self._known)
+
+    def read(self, data: bytes) -> Read | None:
+        """As the function does, once for all that are alike."""
+        at = data.find(_LENGTHS[0])
+        if at < 0:
+            at = data.find(_LENGTHS[1])
+        at += _BEFORE
+        end = data.find(b"\r\n", at)
+        digits = data[at:end]
+        if at < _BEFORE or len(digits) > 9 or not digits.isdigit():
+            return read(data)
+        # Of a head that was read each line is one field. The lines before the digits and after them are those of that
+        # head, so this is its one length, and what follows it begins another line, as it did there.
+        key = data[:at] + data[end:]
+        known = self._known.get(key)
+        if known is not None:
+            return known, int(digits)
+        found = read(data)
+        if found is not None and len(key) <= _LONGEST:
+            self._keep(key, found[0])
+        return found
+
+    def _keep(self, key: bytes, head: Head) -> None:
+        self._bytes += len(key)
+        if len(self._known) >= KEPT or self._bytes > _ALL:
+            # Those that are used are known again at once.
+            self._known.clear()
+            self._bytes = len(key)
+        self._known[key] = head
+
+
+class _Told:
+    """What the parser tells of a head."""
+
+    __slots__ = ("fields", "special", "url")
 
     def __init__(self) -> None:
         self.url = b""
         self.fields: list[tuple[str, str]] = []
         self.special: list[tuple[str, str]] = []
         """What is said by fields that are something to the lane."""
-        self.path = self.query = ""
-        self.headers: CIMultiDict[str] = CIMultiDict()
-        self.length = 0
 
     def on_url(self, url: bytes) -> None:
         self.url += url
@@ -52,31 +105,31 @@ class Head:
             self.special.append((role, value))
 
 
-def _known(name: bytes) -> tuple[str, str]:
+def _meaning(name: bytes) -> tuple[str, str]:
     """As text, and what it is to the lane; empty for nothing."""
     text = name.decode("ascii", "replace")
     return text, _SPECIAL.get(text.lower(), "")
 
 
-_NAMES: Names[bytes, tuple[str, str]] = Names(_known)
+_NAMES: Names[bytes, tuple[str, str]] = Names(_meaning)
 
 
-def read(data: bytes) -> Head | None:
-    """A head that is plainly one of the lane's, or None."""
-    head = Head()
-    parser = httptools.HttpRequestParser(head)
+def read(data: bytes) -> Read | None:
+    """A head that is plainly one of the lane's, or None. `data` ends with its first blank line."""
+    told = _Told()
+    parser = httptools.HttpRequestParser(told)
     try:
         parser.feed_data(data)
     except (httptools.HttpParserError, httptools.HttpParserUpgrade):
         return None
-    path, _, query = head.url.partition(b"?")
+    path, _, query = told.url.partition(b"?")
     known = _PATHS.get(path)
-    if known is None or query.translate(None, _PLAIN_QUERY) or len(head.fields) > FIELDS:
+    if known is None or query.translate(None, _PLAIN_QUERY) or len(told.fields) > FIELDS:
         return None
-    if parser.get_http_version() != "1.1":
+    if parser.get_http_version() != "1.1" or not _each_line_a_field(data, len(told.fields)):
         return None
     length = None
-    for role, value in head.special:
+    for role, value in told.special:
         if role == "length" and length is None and value.isascii() and value.isdigit() and len(value) < 10:
             length = int(value)
         elif role != "connection" or value.lower() != "keep-alive":
@@ -84,19 +137,25 @@ def read(data: bytes) -> Head | None:
             return None
     if length is None:
         return None
-    head.path, head.query, head.length, head.headers = known, query.decode(), length, CIMultiDict(head.fields)
-    return head
+    fields = CIMultiDict([pair for pair in told.fields if pair[0].lower() != _LENGTH])
+    return Head("POST", known, query.decode(), fields, kept=True), length
 
 
-def answer(status: int, headers: Headers, length: int | None, *, chunked: bool, close: bool) -> bytes:
+def _each_line_a_field(data: bytes, fields: int) -> bool:
+    """No field goes on in a second line, and no line ends but as lines do."""
+    return data.count(b"\r\n") == fields + 2 == data.count(b"\n") == data.count(b"\r")
+
+
+def answer(status: int, headers: Headers, length: int | None, chunked: bool, close: bool) -> bytes:
     """Raises ValueError for what could end a line early."""
-    fields = [f"{name}: {value}" for name, value in headers]
+    fields = [_STARTS.get(status) or f"HTTP/1.1 {status} ", *map(": ".join, headers)]
     if length is not None:
         fields.append(f"Content-Length: {length}")
     if chunked:
         fields.append("Transfer-Encoding: chunked")
     if close:
         fields.append("Connection: close")
-    if not any(name.lower() == "date" for name, _ in headers):
-        fields.append(f"Date: {rfc822_formatted_time()}")
-    return lines.head([f"HTTP/1.1 {status} {_PHRASES.get(status, '')}", *fields])
+    head = lines.head(fields)
+    if b"\r\nDate: " not in head and b"\r\ndate: " not in head.lower():
+        return b"%bDate: %b\r\n\r\n" % (head[:-2], rfc822_formatted_time().encode())
+    return head

@@ -16,6 +16,7 @@ from proxy.config.addresses import is_loopback
 from proxy.config.schema import Config
 from proxy.edge import refusals
 from proxy.edge.refusals import Refusal
+from proxy.providers.hops import Passing
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,9 @@ class Identity:
 
     def __init__(self, config: Config) -> None:
         self._header = config.identity.header
-        self.header = config.identity.header.lower()
-        """The one in which assistants name themselves."""
+        ours = (config.identity.header.lower(), "content-length")
+        self.passing = Passing(lambda low: low not in ours)
+        """Which of a caller's headers are not for us alone."""
         self._default = config.identity.default
         self.assistants = config.assistants.keys()
         keyed = config.clients if not isinstance(config.clients, str) else ()
@@ -73,23 +75,29 @@ class Identity:
                 return known
         return refusals.key_missing()
 
-    def assistant(self, headers: Mapping[str, str], client: Client, model: str | None) -> Named | Refusal:
-        """The assistant that the request is for."""
-        name, by = headers.get(self._header, "").strip(), "header"
-        if not name:
-            name, by = self._unnamed(client, model)
-        if not name:
+    def named(self, headers: Mapping[str, str], client: Client) -> Named | Refusal | None:
+        """The assistant that the request is for, by its head; None where that does not say, and its body may."""
+        name = headers.get(self._header, "").strip()
+        if name:
+            return self._checked(name, "header", client)
+        if client.assistants is not None and len(client.assistants) == 1:
+            return self._checked(next(iter(client.assistants)), "key", client)
+        return None
+
+    def unnamed(self, client: Client, model: str | None) -> Named | Refusal:
+        """The assistant of a request whose head names none."""
+        if model is not None and model in self.assistants:
+            return self._checked(model, "model", client)
+        if not self._default:
             return refusals.assistant_required(self._header)
+        return self._checked(self._default, "default", client)
+
+    def _checked(self, name: str, by: str, client: Client) -> Named | Refusal:
         if name not in self.assistants:
             return refusals.assistant_not_found(name)
         if not client.may_use(name):
             return refusals.assistant_forbidden(name, client.id or "")
         return Named(name, by)
-
-    def _unnamed(self, client: Client, model: str | None) -> tuple[str, str]:
-        if client.assistants is not None and len(client.assistants) == 1:
-            return next(iter(client.assistants)), "key"
-        return (model, "model") if model is not None and model in self.assistants else (self._default or "", "default")
 
 
 def _host(origin: str) -> str:

@@ -13,18 +13,19 @@ from proxy.edge.exchange import Exchange, headers_down
 from proxy.edge.relay import Pulse, relay_body, relay_stream
 from proxy.providers.faults import error_object
 from proxy.providers.sse import comment
-from proxy.routing.bindings import Chain, Route
+from proxy.routing.bindings import Chain
 from proxy.routing.verdict import REQUEST_FAULTS
 from proxy.routing.walk import Deadline, Refused, Served, conclude, walk
 from proxy.terms import Abandoned, Accepted, Cause, Diagnosis, Headers, Interrupted, Question
 
 _SENT_AT_ONCE = 64 * 1024
 """Bytes: a socket takes these without waiting for the caller."""
+_ABANDONED = Abandoned()
 
 
-async def travel(exchange: Exchange, question: Question, chain: Chain, route: Route, deadline: Deadline) -> None:
+async def travel(exchange: Exchange, question: Question, chain: Chain, deadline: Deadline) -> None:
     """Walk the chain and answer the caller."""
-    times = route.timeouts
+    times = deadline.times
     pulse = exchange.pulse = Pulse(lambda: _beat(exchange), times.hold, times.idle) if question.stream else None
     try:
         end = await walk(question, chain, deadline, exchange.trail, exchange.ports)
@@ -45,8 +46,8 @@ async def travel(exchange: Exchange, question: Question, chain: Chain, route: Ro
 async def _deliver(exchange: Exchange, served: Served, pulse: Pulse | None, deadline: Deadline) -> None:
     accepted, clock = served.accepted, exchange.ports.clock
     exchange.served = served.attempted
-    broke: Interrupted | Abandoned | None = Abandoned()
-    began = clock()
+    broke: Interrupted | Abandoned | None = _ABANDONED
+    began = 0.0 if accepted.complete else clock()
     try:
         status, headers = accepted.reply.status, headers_down(accepted.reply.headers)
         if pulse is not None and accepted.stream is not None:
@@ -60,7 +61,7 @@ async def _deliver(exchange: Exchange, served: Served, pulse: Pulse | None, dead
         else:
             await exchange.caller.open(status, (*_length(accepted), *headers, *exchange.headers()))
             until = asyncio.get_running_loop().time() + deadline.until - clock()
-            broke = await relay_body(accepted, exchange.caller, deadline.idle, until)
+            broke = await relay_body(accepted, exchange.caller, deadline.times.idle, until)
     finally:
         accepted.reply.close()
         exchange.served = conclude(served, broke, exchange.trail, exchange.ports)
@@ -130,13 +131,9 @@ def _complaint(exchange: Exchange, cut: Diagnosis) -> bytes:
 
 
 def _outcome(broke: Interrupted | Abandoned | None, served: Served) -> str:
-    match broke:
-        case None:
-            return "success" if served.attempted.tier == "primary" else "fallback_success"
-        case Interrupted():
-            return "stream_broken"
-        case Abandoned():
-            return "cancelled"
+    if broke is None:
+        return "success" if served.attempted.tier == "primary" else "fallback_success"
+    return "stream_broken" if isinstance(broke, Interrupted) else "cancelled"
 
 
 def _length(accepted: Accepted) -> Headers:

@@ -19,7 +19,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 from proxy.edge import heads
-from proxy.edge.caller import Caller
+from proxy.edge.caller import Caller, Head
+from proxy.edge.heads import Heads
 from proxy.terms import Headers
 
 LARGEST, HEAD = 128 * 1024, 16 * 1024
@@ -43,6 +44,7 @@ class Lanes:
     ) -> None:
         """`answer` serves a request; `server` makes the protocol that takes what is not for the lane."""
         self.answer, self.server, self.clock = answer, server, clock
+        self.heads = Heads()
         self._all: set[Lane] = set()
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -177,8 +179,8 @@ class Lane(asyncio.Protocol):
     def _take(self, data: bytes) -> None:
         """Answer the request that `data` begins with, once it is whole; or let the server have it."""
         end = data.find(b"\r\n\r\n") + 4
-        head = heads.read(data[:end]) if 4 <= end <= HEAD and data.startswith(b"POST /v1/") else None
-        if head is None or (need := end + head.length) > LARGEST:
+        read = self._lanes.heads.read(data[:end]) if 4 <= end <= HEAD and data.startswith(b"POST /v1/") else None
+        if read is None or (need := end + read[1]) > LARGEST:
             self._hand_over(data)
             return
         if len(data) < need:
@@ -188,9 +190,9 @@ class Lane(asyncio.Protocol):
         if len(data) > need:
             self._later = data[need:]
             self.transport.pause_reading()
-        caller = _InLane(self, head, data[end:need], self._lanes.clock)
-        self.task = self._loop.create_task(self._lanes.answer(caller))
-        self.task.add_done_callback(self._answered)
+        lanes = self._lanes
+        self.task = task = self._loop.create_task(lanes.answer(_InLane(self, read[0], data[end:need], lanes.clock)))
+        task.add_done_callback(self._answered)
 
     def _whole(self) -> bytes:
         """What has come, as one piece."""
@@ -205,11 +207,12 @@ class Lane(asyncio.Protocol):
 
     def _answered(self, task: asyncio.Task[None]) -> None:
         self.task = None
-        broken = not task.cancelled() and task.exception() is not None
-        if broken:
-            told = {"message": "a request was not answered", "exception": task.exception()}
-            self._loop.call_exception_handler(told)
-        if self.last or task.cancelled() or broken:
+        if task.cancelled():
+            self.last = True
+        elif (error := task.exception()) is not None:
+            self.last = True
+            self._loop.call_exception_handler({"message": "a request was not answered", "exception": error})
+        if self.last:
             self.close()
         if self.transport.is_closing():
             return
@@ -257,14 +260,17 @@ class Lane(asyncio.Protocol):
 class _InLane(Caller):
     """One request of the lane."""
 
-    __slots__ = ("_body", "_chunked", "_head", "_lane")
+    _head = b""
+    """Of the answer, until it is written."""
+    _chunked = False
 
-    def __init__(self, lane: Lane, head: heads.Head, body: bytes, clock: Callable[[], float]) -> None:
-        super().__init__("POST", head.path, head.query, head.headers, clock)
-        self._lane, self._body = lane, body
-        self._head = b""
-        """Of the answer, until it is written."""
-        self._chunked = False
+    def __init__(self, lane: Lane, head: Head, body: bytes, clock: Callable[[], float]) -> None:
+        # The base's as well, without a call: one of these is made for every request.
+        self.head, self._clock, self._lane, self._body = head, clock, lane, body
+
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        return self._lane.task
 
     @property
     def length(self) -> int:
@@ -274,26 +280,30 @@ class _InLane(Caller):
     def unread(self) -> bool:
         return False
 
-    async def more(self, idle: float) -> bytes:
+    def whole(self) -> bytes:
         body, self._body = self._body, b""
         return body
 
+    async def more(self, idle: float) -> bytes:
+        return self.whole()
+
     async def send(self, status: int, headers: Headers, body: bytes, *, close: bool = False) -> None:
         body = b"" if status in _BODILESS else body
-        head = self._open(status, headers, len(body), close=close)
+        head = self._open(status, headers, len(body), close)
         self._count(len(body))
-        await self._lane.write(head + body)
+        if not self._lane.push(head + body):
+            await self._lane.room()
 
     async def open(self, status: int, headers: Headers) -> None:
         framed = any(name.lower() == "content-length" for name, _ in headers)
         self._chunked = not framed
         self._head = self._open(status, headers, None, close=False)
 
-    def _open(self, status: int, headers: Headers, length: int | None, *, close: bool) -> bytes:
+    def _open(self, status: int, headers: Headers, length: int | None, close: bool) -> bytes:
         if self._lane.transport.is_closing():
             raise ConnectionResetError("the caller has left")
         self.opened, self.status = True, status
-        return heads.answer(status, headers, length, chunked=self._chunked, close=self._ends(close))
+        return heads.answer(status, headers, length, self._chunked, self._ends(close))
 
     def _ends(self, close: bool) -> bool:
         lane = self._lane

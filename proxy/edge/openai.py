@@ -17,7 +17,9 @@ import orjson
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
+from proxy.config.schema import Timeouts
 from proxy.edge import asked, refusals
+from proxy.edge.asked import Known
 from proxy.edge.caller import Caller, Unreadable
 from proxy.edge.exchange import Exchange, Serving
 from proxy.edge.identity import Client
@@ -26,13 +28,12 @@ from proxy.edge.ordinary import Ordinary
 from proxy.edge.refusals import Refusal
 from proxy.providers import openai
 from proxy.record.lately import prefix
+from proxy.routing.bindings import Chain
 from proxy.routing.decision import Decision
-from proxy.terms import CHAT, COMPLETIONS, ENDPOINTS, RESPONSES, Endpoint, Question
+from proxy.terms import EMBEDDINGS, RESPONSES, Endpoint, Question
 
 _BODY_IDLE = 30.0
 """Seconds without a byte of a request's body."""
-_PATHS = {"/v1" + endpoint.path: endpoint for endpoint in ENDPOINTS}
-_STREAMED = (CHAT, COMPLETIONS, RESPONSES)
 _MODELS = "/v1/models"
 _JSON = (("content-type", "application/json"),)
 
@@ -63,9 +64,8 @@ class Edge:
         self._sinks, self._asking, self._new_id, self._unix = sinks, asking, new_id, unix
         self._buffered = 0
         self._exchanges: set[Exchange] = set()
-        self.idle = asyncio.Event()
-        """Set while nothing is in flight."""
-        self.idle.set()
+        self._idle = asyncio.Event()
+        """Set when nothing is in flight any more, for whoever waits for that."""
         self.leaving = False
         """Not ready any more, and still serving: whoever balances the load is to notice first."""
         self.draining = False
@@ -74,6 +74,12 @@ class Edge:
     def in_flight(self) -> int:
         """Requests being served."""
         return len(self._exchanges)
+
+    async def idle(self) -> None:
+        """Returns when nothing is in flight."""
+        while self._exchanges:
+            self._idle.clear()
+            await self._idle.wait()
 
     def trying(self) -> Counter[tuple[str, str]]:
         """Requests that an upstream has now, by assistant and metrics' name of the tier. Any thread may ask."""
@@ -102,7 +108,6 @@ class Edge:
         """Answer one request of the API."""
         exchange = Exchange(caller, self._new_id(), self._unix(), self.serving)
         self._exchanges.add(exchange)
-        self.idle.clear()
         try:
             refusal = await self._answer(exchange)
             if refusal is not None:
@@ -120,7 +125,7 @@ class Edge:
         finally:
             self._exchanges.discard(exchange)
             if not self._exchanges:
-                self.idle.set()
+                self._idle.set()
             if exchange.asking:
                 self._asking[exchange.asking] -= 1
             self._buffered -= exchange.body_in
@@ -138,8 +143,9 @@ class Edge:
             exchange.end()
 
     async def _stopped(self, exchange: Exchange) -> None:
-        assert exchange.task is not None  # noqa: S101  # it is this one
-        exchange.task.uncancel()
+        task = exchange.caller.task
+        assert task is not None  # noqa: S101  # it is this one
+        task.uncancel()
         if exchange.served is not None and exchange.caller.opened:
             exchange.caller.cut()
         else:
@@ -167,94 +173,108 @@ class Edge:
 
     async def _answer(self, exchange: Exchange) -> Refusal | None:
         caller, serving = exchange.caller, exchange.serving
+        known = exchange.known = serving.known(caller.head)
         if self.draining:
             return refusals.draining()
-        if self.in_flight > serving.bounds.in_flight:
+        if len(self._exchanges) > serving.bounds.in_flight:
             return refusals.too_busy("in_flight", serving.bounds.in_flight)
-        client = serving.identity.client(caller.headers)
+        client = known.client
         if isinstance(client, Refusal):
             return client
         exchange.client = client.id
-        path = caller.path
+        endpoint, method, path = known.endpoint, caller.head.method, caller.head.path
         if path == _MODELS or path.startswith(_MODELS + "/"):
             return await self._models(exchange, client)
-        endpoint = _PATHS.get(path)
         if endpoint is None:
             return refusals.path_unknown(path)
         exchange.endpoint = endpoint
-        if caller.method != hdrs.METH_POST:
-            return refusals.method_not_allowed(caller.method, "POST")
-        body = await self._read(exchange)
-        if isinstance(body, Refusal):
-            return body
+        if method != hdrs.METH_POST:
+            return refusals.method_not_allowed(method, "POST")
+        if caller.length > serving.bounds.body:
+            return refusals.body_too_large(serving.bounds.body)
+        body = caller.whole()
+        if body is None:
+            read = await self._read(exchange)
+            if isinstance(read, Refusal):
+                return read
+            body = read
+        elif (full := self._hold(exchange, len(body))) is not None:
+            return full
         document = asked.document(body)
         if isinstance(document, Refusal):
             return document
-        return await self._route(exchange, client, endpoint, body, document)
+        routed = self._route(exchange, known, client, endpoint, document)
+        if isinstance(routed, Refusal):
+            return routed
+        chain, times = routed
+        question = Question(
+            endpoint,
+            body,
+            document,
+            known.headers,
+            known.query,
+            exchange.stream,
+            exchange.asked_model,
+            openai.needs(document) if chain.declares else frozenset(),
+        )
+        deadline = asked.deadline(known.patience, exchange.started, times)
+        await travel(exchange, question, chain, deadline)
+        return None
 
-    async def _route(
-        self, exchange: Exchange, client: Client, endpoint: Endpoint, body: bytes, document: Mapping[str, Any]
-    ) -> Refusal | None:
-        caller, identity = exchange.caller, exchange.serving.identity
+    def _route(
+        self, exchange: Exchange, known: Known, client: Client, endpoint: Endpoint, document: Mapping[str, Any]
+    ) -> tuple[Chain, Timeouts] | Refusal:
         model = document.get("model")
         exchange.asked_model = model = model if isinstance(model, str) else None
-        named = identity.assistant(caller.headers, client, model)
+        named = known.named or exchange.serving.identity.unnamed(client, model)
         if isinstance(named, Refusal):
             return named
         exchange.assistant, exchange.identified_by = named.assistant, named.by
         assistant = named.assistant
         route = exchange.serving.bindings.routes[assistant]
-        chain = route.chain(endpoint)
+        chain = route.own if endpoint.chain is None else route.chain(endpoint)
         if chain is None:
             return refusals.chain_missing(assistant, endpoint.chain or "")
         if not chain.tiers:
             return refusals.assistant_unbound(assistant)
-        if endpoint == RESPONSES and (field := openai.stored_state(document)):
+        if endpoint is RESPONSES and (field := openai.stored_state(document)):
             return refusals.state_elsewhere(field)
-        exchange.stream = document.get("stream") is True and endpoint in _STREAMED
-        question = Question(
-            endpoint=endpoint,
-            body=body,
-            document=document,
-            headers=tuple([pair for pair in caller.headers.items() if pair[0].lower() != identity.header]),
-            query=asked.query(caller.query),
-            stream=exchange.stream,
-            model=model,
-            needs=openai.needs(document) if chain.declares else frozenset(),
-        )
+        exchange.stream = document.get("stream") is True and endpoint is not EMBEDDINGS
         exchange.asking = assistant
         self._asking[assistant] += 1
-        deadline = asked.deadline(caller.headers, exchange.started, route)
-        await travel(exchange, question, chain, route, deadline)
-        return None
+        return chain, route.timeouts
 
     async def _read(self, exchange: Exchange) -> bytes | Refusal:
-        caller, bounds = exchange.caller, exchange.serving.bounds
-        if caller.length > bounds.body:
-            return refusals.body_too_large(bounds.body)
         parts: list[bytes] = []
         try:
-            while part := await caller.more(_BODY_IDLE):
+            while part := await exchange.caller.more(_BODY_IDLE):
                 parts.append(part)
-                exchange.body_in += len(part)
-                self._buffered += len(part)
-                if exchange.body_in > bounds.body:
-                    return refusals.body_too_large(bounds.body)
-                if self._buffered > bounds.buffered:
-                    return refusals.too_busy("buffered", bounds.buffered)
+                if (full := self._hold(exchange, len(part))) is not None:
+                    return full
         except TimeoutError:
             return refusals.body_timeout(_BODY_IDLE)
         except Unreadable:
             return refusals.body_unreadable()
         return b"".join(parts)
 
+    def _hold(self, exchange: Exchange, size: int) -> Refusal | None:
+        """So much more of a body was read."""
+        bounds = exchange.serving.bounds
+        exchange.body_in += size
+        self._buffered += size
+        if exchange.body_in > bounds.body:
+            return refusals.body_too_large(bounds.body)
+        if self._buffered > bounds.buffered:
+            return refusals.too_busy("buffered", bounds.buffered)
+        return None
+
     async def _models(self, exchange: Exchange, client: Client) -> Refusal | None:
         caller = exchange.caller
-        if caller.method not in (hdrs.METH_GET, hdrs.METH_HEAD):
-            return refusals.method_not_allowed(caller.method, "GET")
+        if caller.head.method not in (hdrs.METH_GET, hdrs.METH_HEAD):
+            return refusals.method_not_allowed(caller.head.method, "GET")
         assistants = exchange.serving.identity.assistants
         cards = {name: _card(name) for name in assistants if client.may_use(name)}
-        wanted = caller.path.removeprefix(_MODELS).strip("/")
+        wanted = caller.head.path.removeprefix(_MODELS).strip("/")
         if wanted and wanted not in cards:
             return refusals.assistant_not_found(wanted)
         body = cards[wanted] if wanted else {"object": "list", "data": list(cards.values())}

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from aiohttp import HttpVersion11, hdrs, web
 
-from proxy.edge.caller import Caller, Unreadable
+from proxy.edge.caller import Caller, Head, Unreadable
 from proxy.terms import Headers
 
 
 class Ordinary(Caller):
     """One request that aiohttp has read, and its answer."""
 
-    __slots__ = ("_asked", "_request", "_response")
-
     def __init__(self, request: web.BaseRequest, clock: Callable[[], float]) -> None:
-        super().__init__(request.method, request.path, request.rel_url.raw_query_string, request.headers, clock)
-        self._request = request
+        super().__init__(Head(request.method, request.path, request.rel_url.raw_query_string, request.headers), clock)
+        self._request, self._task = request, asyncio.current_task()
         self._asked = False
         self._response: web.StreamResponse | None = None
 
@@ -28,6 +27,10 @@ class Ordinary(Caller):
         if self._response is None:
             raise RuntimeError("no answer was opened")
         return self._response
+
+    @property
+    def task(self) -> asyncio.Task[Any] | None:
+        return self._task
 
     @property
     def length(self) -> int:

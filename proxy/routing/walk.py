@@ -16,6 +16,7 @@ from typing import Protocol
 from proxy.breaker.link import ASK_LIMIT
 from proxy.breaker.permit import Guard, Permit, Verdict
 from proxy.breaker.state import Hears, View, Word
+from proxy.config.schema import Timeouts
 from proxy.providers.dialect import Call, Uncarried
 from proxy.routing.bindings import Chain, Tier
 from proxy.routing.decision import Attempted, Skipped, Step
@@ -73,9 +74,12 @@ class Ports:
     clock: Callable[[], float]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Deadline:
-    """How long the caller's request may take until it is committed, and how its attempts are bounded. Seconds."""
+    """How long the caller's request may take until it is committed, and how its attempts are bounded. Seconds.
+
+    Nobody changes one: it is not frozen because that costs what it is worth, once a request.
+    """
 
     until: float
     """Absolute."""
@@ -83,11 +87,8 @@ class Deadline:
     """From arrival to `until`."""
     overrun: Diagnosis
     """TIMEOUT_TOTAL where the operator set `until`, PATIENCE where the caller did."""
-    connect: float
-    first_byte: float
-    first_token: float
-    idle: float
-    attempt: float | None = None
+    times: Timeouts
+    """As configured."""
 
 
 @dataclass(slots=True)
@@ -228,19 +229,19 @@ class _Journey:
         if binding.supports is not None and (missing := self.question.needs - binding.supports):
             return "unsupported", missing
         # Well below a tenth: that is what the tier before leaves, less the moment that its end took.
-        if place and self.time_left() < min(2.0, deadline.first_byte, deadline.total / 20):
+        if place and self.time_left() < min(2.0, deadline.times.first_byte, deadline.total / 20):
             return "deadline", frozenset()
         return None
 
     def limits(self, place: int, now: float) -> Limits:
         """All the time that is left, less a reserve for the tiers after this one."""
-        deadline = self.deadline
+        deadline, times = self.deadline, self.deadline.times
         until, overrun = deadline.until, deadline.overrun
         if later := len(self.chain.tiers) - place - 1:
             until -= later * min(30.0, (until - now) / 10)
-        if deadline.attempt is not None and not self.question.stream and now + deadline.attempt < until:
-            until, overrun = now + deadline.attempt, Diagnosis(Cause.TIMEOUT_TOTAL, "attempt")
-        return Limits(deadline.connect, deadline.first_byte, deadline.first_token, deadline.idle, until, overrun)
+        if times.attempt is not None and not self.question.stream and now + times.attempt < until:
+            until, overrun = now + times.attempt, Diagnosis(Cause.TIMEOUT_TOTAL, "attempt")
+        return Limits(times.connect, times.first_byte, times.first_token, times.idle, until, overrun)
 
     async def attempt(self, place: int, permit: Permit, call: Call | None) -> Served | Refused | None:
         """Send to one tier; None when the next one may be tried."""
@@ -275,12 +276,13 @@ class _Journey:
 
     def _judge(self, tier: Tier, outcome: Outcome, progress: Progress, now: float) -> Ruling:
         deadline, ran = self.deadline, now - progress.started
-        patience = min(deadline.first_byte, 10.0) if self.question.stream else deadline.first_byte
+        first_byte = deadline.times.first_byte
+        patience = min(first_byte, 10.0) if self.question.stream else first_byte
         capped = isinstance(outcome, Failed) and outcome.diagnosis.detail == "attempt"
         return judge(
             outcome,
             fallback=tier.name != "primary",
-            fair=capped or ran >= min(deadline.first_byte, deadline.total / 2),
+            fair=capped or ran >= min(first_byte, deadline.total / 2),
             silent=progress.sent and progress.first_byte is None and ran >= patience,
         )
 

@@ -54,7 +54,7 @@ async def test_an_exchange_that_has_ended_is_gone(first: Simulator, mood: Mood |
             for _ in range(3):
                 async with session.post(url, json=body) as response:
                     await response.read()
-        await replica.edge.idle.wait()
+        await replica.edge.idle()
     finally:
         await replica.close()
         log.close()

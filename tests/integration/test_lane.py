@@ -54,7 +54,7 @@ class _Listener:
     async def serve(self, caller: Caller) -> None:
         body = await caller.more(1)
         assert await caller.more(1) == b""
-        self.asked.append((caller.path, caller.query, dict(caller.headers), body))
+        self.asked.append((caller.head.path, caller.head.query, dict(caller.head.headers), body))
         try:
             if self.answer is not None:
                 await self.answer(caller)
@@ -129,7 +129,7 @@ async def test_a_request_is_read_and_answered(listener: _Listener) -> None:
         (
             "/v1/embeddings",
             "api-version=2026-01",
-            {"Host": "x", "Content-Length": "3", "X-Assistant-Id": "bot"},
+            {"Host": "x", "X-Assistant-Id": "bot"},
             b"abc",
         )
     ]

@@ -33,12 +33,12 @@ async def _answer(caller: Caller) -> None:
     except Unreadable:
         await caller.send(400, _JSON, b'"unreadable"', close=True)
         return
-    headers = [pair for pair in caller.headers.items() if pair[0].lower().startswith("x-")]
+    headers = [pair for pair in caller.head.headers.items() if pair[0].lower().startswith("x-")]
     body = b"".join(parts)
     told = orjson.dumps(
-        [caller.method, caller.path, caller.query, headers, len(body), hashlib.sha256(body).hexdigest()]
+        [caller.head.method, caller.head.path, caller.head.query, headers, len(body), hashlib.sha256(body).hexdigest()]
     )
-    match caller.query:
+    match caller.head.query:
         case "chunks":
             await caller.open(200, _JSON)
             for at in range(0, len(told), 17):

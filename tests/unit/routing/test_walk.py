@@ -13,6 +13,7 @@ import pytest
 from proxy.breaker.keeper import Keeper
 from proxy.breaker.permit import Guard
 from proxy.breaker.state import Policy, Word
+from proxy.config.schema import Timeouts
 from proxy.providers import kinds
 from proxy.providers.dialect import Call, Dialect, Uncarried
 from proxy.routing.bindings import Chain, Tier
@@ -143,7 +144,7 @@ class Bench:
         self.trail = Trail(f"req_{self.count}")
         question = Question(CHAT, b"{}", document, (), "", stream, "asked", needs)
         overrun = Diagnosis(Cause.TIMEOUT_TOTAL, "total")
-        deadline = Deadline(self.now + total, total, overrun, 5, 30, 300, 300, attempt)
+        deadline = Deadline(self.now + total, total, overrun, Timeouts(attempt=attempt))
         return await walk(question, self.chain, deadline, self.trail, self.ports)
 
     async def trip(self, source: str) -> None:

@@ -1,0 +1,153 @@
+"""A head that is known by its bytes says what it would say if it were read, whatever heads were read before it."""
+
+from __future__ import annotations
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from proxy.edge import heads
+from proxy.edge.heads import KEPT, Heads, Read
+
+_DIGITS = st.one_of(
+    st.integers(0, 10**10).map(lambda number: b"%d" % number),
+    st.sampled_from(
+        [b"", b"0", b"00", b"007", b"+5", b"-5", b" 5", b"5 ", b"5\t", b"0x5", b"5,5", b"5\r\n 6", b"1" * 9]
+    ),
+    st.sampled_from([b"\xd9\xa5", b"\xb2", b"1" * 10, b"5\n", b"5\r"]),
+)
+_NAMES = st.sampled_from(
+    [
+        b"Content-Length",
+        b"content-length",
+        b"CONTENT-LENGTH",
+        b"Content-length",
+        b"X-Content-Length",
+        b"Content-Length-X",
+    ]
+)
+_LENGTHS = st.builds(
+    lambda name, colon, digits: name + colon + digits,
+    _NAMES,
+    st.sampled_from([b": "] * 4 + [b":", b":  ", b" : ", b":\t"]),
+    _DIGITS,
+)
+_OTHERS = st.sampled_from(
+    [
+        b"Host: x",
+        b"X-Assistant-Id: bot",
+        b"X-Assistant-Id: 5",
+        b"X: Content-Length: 5",
+        b"X: a\r\n Content-Length: 5",
+        b"X: a\r\n\tb",
+        b"X: a\rContent-Length: 5",
+        b"X: a\nContent-Length: 5",
+        b"X: \xff\xc3\xa4",
+        b"X:",
+        b"Authorization: Bearer sk-1",
+        b"Connection: keep-alive",
+        b"Connection: close",
+        b"Transfer-Encoding: chunked",
+        b"Expect: 100-continue",
+        b"Content-Length",
+        b" Content-Length: 5",
+    ]
+)
+_LINES = st.lists(st.one_of(_LENGTHS, _LENGTHS, _OTHERS), max_size=6)
+_TARGETS = st.sampled_from(
+    [
+        b"/v1/chat/completions",
+        b"/v1/responses",
+        b"/v1/chat/completions?a=5",
+        b"/v1/other",
+        b"/v1/chat/completions?a=%0d%0aContent-Length:%205",
+    ]
+)
+
+
+def _head(target: bytes, version: bytes, fields: list[bytes]) -> bytes:
+    """As the lane cuts one off: up to the first blank line."""
+    whole = b"POST %b HTTP/%b\r\n%b\r\n\r\n" % (target, version, b"\r\n".join(fields))
+    return whole[: whole.find(b"\r\n\r\n") + 4]
+
+
+_HEADS = st.builds(_head, _TARGETS, st.sampled_from([b"1.1"] * 5 + [b"1.0", b"5.5"]), _LINES)
+_ALIKE = st.builds(
+    lambda target, before, name, after, said: [
+        _head(target, b"1.1", [*before, name + b": " + digits, *after]) for digits in said
+    ],
+    _TARGETS,
+    st.lists(_OTHERS, max_size=2),
+    _NAMES,
+    st.lists(_OTHERS, max_size=2),
+    st.lists(_DIGITS, min_size=2, max_size=6),
+)
+"""They differ in a length alone."""
+_PLAIN = b"POST /v1/responses HTTP/1.1\r\nHost: x\r\nContent-Length: %b\r\n%b\r\n"
+
+
+def _said(found: Read | None) -> object:
+    if found is None:
+        return None
+    head, length = found
+    return head.method, head.path, head.query, list(head.headers.items()), head.kept, length
+
+
+@given(st.one_of(st.lists(_HEADS, min_size=1, max_size=12), _ALIKE))
+@example([_PLAIN % (digits, b"") for digits in (b"5", b"4096", b"007", b"0", b"1" * 9, b"1" * 10, b"5 ", b"+5", b"")])
+@example([_PLAIN % (b"5", b"Content-Length: 5\r\n"), _PLAIN % (b"6", b""), _PLAIN % (b"6", b"Content-Length: 5\r\n")])
+@example([_PLAIN % (b"5", b""), _PLAIN % (b"5", b" 6\r\n"), _PLAIN % (b"5\r\n 6", b"")])
+def test_a_known_head_says_what_it_would_if_it_were_read(sent: list[bytes]) -> None:
+    """Lengths twice, folded, signed, overlong, at the end, within another value: none is taken for another head."""
+    known = Heads()
+    for data in [*sent, *reversed(sent)]:
+        assert _said(known.read(data)) == _said(heads.read(data))
+
+
+@given(_HEADS, st.data())
+def test_one_changed_byte_makes_another_head(first: bytes, data: st.DataObject) -> None:
+    """What differs from a known head anywhere is read by itself."""
+    known = Heads()
+    known.read(first)
+    at = data.draw(st.integers(0, len(first) - 1))
+    changed = first[:at] + data.draw(st.binary(max_size=2)) + first[at + 1 :]
+    # The lane cuts at the first blank line, and looks at the method.
+    changed = changed[: changed.find(b"\r\n\r\n") + 4]
+    if changed.startswith(b"POST /v1/") and changed.endswith(b"\r\n\r\n"):
+        assert _said(known.read(changed)) == _said(heads.read(changed))
+
+
+def test_heads_alike_are_one_object() -> None:
+    """That is how what follows from one is found; one that differs in more than its length is another."""
+    known = Heads()
+    first, second = known.read(_PLAIN % (b"5", b"X: 5\r\n")), known.read(_PLAIN % (b"61", b"X: 5\r\n"))
+    other = known.read(_PLAIN % (b"5", b"X: 6\r\n"))
+    assert first is not None
+    assert second is not None
+    assert other is not None
+    assert second[0] is first[0]
+    assert (first[1], second[1]) == (5, 61)
+    assert other[0] is not first[0]
+
+
+def test_what_is_kept_is_bounded() -> None:
+    """In number, in bytes of one and in bytes of all; what is not kept is read as well."""
+    known = Heads()
+    for number in range(3 * KEPT):
+        assert known.read(_PLAIN % (b"5", b"X: %d\r\n" % number)) is not None
+        assert known.kept <= KEPT
+    long = _PLAIN % (b"5", b"X: %b\r\n" % (b"y" * 3000))
+    for number in range(KEPT):
+        assert known.read(long.replace(b"X:", b"X-%d:" % number)) is not None
+    assert known.kept < KEPT / 2
+    before = known.kept
+    longer = _PLAIN % (b"5", b"X: %b\r\n" % (b"y" * 5000))
+    assert _said(known.read(longer)) == _said(heads.read(longer))
+    assert known.kept == before
+
+
+def test_nothing_of_a_head_is_shown() -> None:
+    """Its fields hold a caller's key."""
+    known = Heads()
+    found = known.read(_PLAIN % (b"5", b"Authorization: Bearer sk-secret\r\n"))
+    assert found is not None
+    assert "sk-secret" not in repr(known) + repr(found)
