@@ -14,7 +14,7 @@ from typing import Any
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from proxy.terms import Headers
+from proxy.providers.lines import Fields
 
 
 class Unreadable(Exception):
@@ -74,11 +74,11 @@ class Caller(ABC):
     # -- what it is told
 
     @abstractmethod
-    async def send(self, status: int, headers: Headers, body: bytes, *, close: bool = False) -> None:
+    async def send(self, status: int, fields: Fields, body: bytes, *, close: bool = False) -> None:
         """A whole answer at once; `close` ends the connection as well."""
 
     @abstractmethod
-    async def open(self, status: int, headers: Headers) -> None:
+    async def open(self, status: int, fields: Fields) -> None:
         """Begin an answer of unknown length. Its head leaves with the first bytes that are written."""
 
     @abstractmethod

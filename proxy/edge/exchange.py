@@ -15,6 +15,7 @@ from proxy.edge.identity import Identity
 from proxy.edge.refusals import Refusal, error_event
 from proxy.edge.relay import Pulse
 from proxy.providers.hops import Passing
+from proxy.providers.lines import Fields, fields
 from proxy.routing.bindings import Bindings
 from proxy.routing.decision import Attempted, Decision, reason
 from proxy.routing.walk import Ports, Trail
@@ -49,6 +50,10 @@ class Serving:
     bounds: Bounds
     _known: dict[Head, Known] = field(init=False, repr=False, compare=False, default_factory=dict)
     """What heads say by this configuration; it ends with it."""
+    said: dict[tuple[str | None, str, str, str, int], Fields] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
+    """What answers of its tiers say of whom they are from: no more than it has tiers and ways to them."""
 
     def known(self, head: Head) -> Known:
         """What a request's head says: found once for one that is met again."""
@@ -99,35 +104,33 @@ class Exchange:
         self.started = ports.clock()
         self.trail = Trail(request_id)
 
-    def headers(self) -> Headers:
+    def fields(self) -> Fields:
         """Who answers and why, as far as it is known; see product.md for the names."""
         served, steps = self.served, self.trail.steps
         spoke = served or self.quoted
-        if spoke is None:
-            tier = source = model = "pending" if self.pending else "none"
-        else:
-            tier, source, model = spoke.tier, spoke.source, self._model(spoke)
         # Where the one tier that was tried has served there is nothing to count and to explain.
         plain = served is not None and len(steps) == 1
-        given = [
-            ("x-request-id", self.trail.request_id),
-            ("x-homeport-assistant", self.assistant or "none"),
-            ("x-homeport-tier", tier),
-            ("x-homeport-source", source),
-            ("x-homeport-model", model),
-            ("x-homeport-attempts", "1" if plain else str(sum(isinstance(step, Attempted) for step in steps))),
-        ]
+        attempts = 1 if plain else sum(isinstance(step, Attempted) for step in steps)
+        told = [f"x-request-id: {self.trail.request_id}", *self._by_whom(spoke, attempts)]
         if not plain and (served is None or served.tier != "primary") and (why := reason(steps)):
-            given.append(("x-homeport-reason", why))
-        if served and served.dropped:
-            given.append(("x-homeport-dropped", ", ".join(served.dropped)))
-        if spoke and spoke.upstream_id:
-            given.append(("x-homeport-upstream-request-id", spoke.upstream_id))
-        return tuple(given)
+            told.append(f"x-homeport-reason: {why}")
+        if served is not None and served.dropped:
+            told.append(f"x-homeport-dropped: {', '.join(served.dropped)}")
+        if spoke is not None and spoke.upstream_id:
+            told.append(f"x-homeport-upstream-request-id: {spoke.upstream_id}")
+        return told
 
-    def _model(self, served: Attempted) -> str:
-        name = served.model if served.model != "*" else self.asked_model or "none"
-        return printable(name).replace(" ", "?") or "none"
+    def _by_whom(self, spoke: Attempted | None, attempts: int) -> Fields:
+        if spoke is None:
+            unknown = "pending" if self.pending else "none"
+            return _by_whom(self.assistant, unknown, unknown, unknown, attempts)
+        if spoke.model == "*":
+            return _by_whom(self.assistant, spoke.tier, spoke.source, self.asked_model or "none", attempts)
+        said = self.serving.said
+        configured = (self.assistant, spoke.tier, spoke.source, spoke.model, attempts)
+        if (found := said.get(configured)) is None:
+            found = said[configured] = _by_whom(*configured)
+        return found
 
     def end(self) -> None:
         """Let the exchange end now: a committed stream with an error event, what waits with a refusal."""
@@ -152,7 +155,7 @@ class Exchange:
         if not self.caller.opened:
             # The rest of a body that nobody will read would be taken for the next request.
             close = close or self.caller.unread
-            await self.caller.send(status, (*headers, *self.headers()), body, close=close)
+            await self.caller.send(status, [*fields(headers), *self.fields()], body, close=close)
             return
         retry = {name.replace("-", "_"): value for name, value in headers if name in _RETRY_WORDS}
         assert self.endpoint is not None  # noqa: S101  # only a stream of an endpoint is ever held
@@ -188,6 +191,16 @@ class Exchange:
             body_out=caller.body_out,
             usage=self.usage,
         )
+
+
+def _by_whom(assistant: str | None, tier: str, source: str, model: str, attempts: int) -> Fields:
+    return [
+        f"x-homeport-assistant: {assistant or 'none'}",
+        f"x-homeport-tier: {tier}",
+        f"x-homeport-source: {source}",
+        f"x-homeport-model: {printable(model).replace(' ', '?') or 'none'}",
+        f"x-homeport-attempts: {attempts}",
+    ]
 
 
 _RETRY_WORDS = frozenset({"retry-after", "x-should-retry", "x-homeport-retry-at"})

@@ -18,7 +18,8 @@ from multidict import CIMultiDict
 from proxy.edge.caller import Head
 from proxy.providers import lines
 from proxy.providers.hops import Names
-from proxy.terms import ENDPOINTS, Headers
+from proxy.providers.lines import Fields
+from proxy.terms import ENDPOINTS
 
 FIELDS = 100
 """Of a request."""
@@ -116,6 +117,8 @@ _NAMES: Names[bytes, tuple[str, str]] = Names(_meaning)
 
 def read(data: bytes) -> Read | None:
     """A head that is plainly one of the lane's, or None. `data` ends with its first blank line."""
+    if not data.startswith(b"POST "):
+        return None
     told = _Told()
     parser = httptools.HttpRequestParser(told)
     try:
@@ -146,9 +149,9 @@ def _each_line_a_field(data: bytes, fields: int) -> bool:
     return data.count(b"\r\n") == fields + 2 == data.count(b"\n") == data.count(b"\r")
 
 
-def answer(status: int, headers: Headers, length: int | None, chunked: bool, close: bool) -> bytes:
+def answer(status: int, told: Fields, length: int | None, chunked: bool, close: bool) -> bytes:
     """Raises ValueError for what could end a line early."""
-    fields = [_STARTS.get(status) or f"HTTP/1.1 {status} ", *map(": ".join, headers)]
+    fields = [_STARTS.get(status) or f"HTTP/1.1 {status} ", *told]
     if length is not None:
         fields.append(f"Content-Length: {length}")
     if chunked:

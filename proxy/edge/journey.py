@@ -12,11 +12,12 @@ from proxy.edge import refusals
 from proxy.edge.exchange import Exchange, headers_down
 from proxy.edge.relay import Pulse, relay_body, relay_stream
 from proxy.providers.faults import error_object
+from proxy.providers.lines import Fields
 from proxy.providers.sse import comment
 from proxy.routing.bindings import Chain
 from proxy.routing.verdict import REQUEST_FAULTS
 from proxy.routing.walk import Deadline, Refused, Served, conclude, walk
-from proxy.terms import Abandoned, Accepted, Cause, Diagnosis, Headers, Interrupted, Question
+from proxy.terms import Abandoned, Accepted, Cause, Diagnosis, Interrupted, Question
 
 _SENT_AT_ONCE = 64 * 1024
 """Bytes: a socket takes these without waiting for the caller."""
@@ -49,17 +50,17 @@ async def _deliver(exchange: Exchange, served: Served, pulse: Pulse | None, dead
     broke: Interrupted | Abandoned | None = _ABANDONED
     began = 0.0 if accepted.complete else clock()
     try:
-        status, headers = accepted.reply.status, headers_down(accepted.reply.headers)
+        status, fields = accepted.reply.status, headers_down.lines(accepted.reply.headers)
         if pulse is not None and accepted.stream is not None:
-            await _open_stream(exchange, status, headers)
+            await _open_stream(exchange, status, fields)
             broke = await relay_stream(
                 accepted, accepted.stream, exchange.caller, pulse, lambda cut: _complaint(exchange, cut)
             )
         elif accepted.complete and len(accepted.body) <= _SENT_AT_ONCE:
-            await exchange.caller.send(status, (*headers, *exchange.headers()), accepted.body)
+            await exchange.caller.send(status, fields + exchange.fields(), accepted.body)
             broke = None
         else:
-            await exchange.caller.open(status, (*_length(accepted), *headers, *exchange.headers()))
+            await exchange.caller.open(status, [*_length(accepted), *fields, *exchange.fields()])
             until = asyncio.get_running_loop().time() + deadline.until - clock()
             broke = await relay_body(accepted, exchange.caller, deadline.times.idle, until)
     finally:
@@ -94,13 +95,13 @@ async def _refused(exchange: Exchange, refused: Refused, question: Question, cha
     await exchange.refuse(refusals.all_tiers_failed(exchange.trail.steps, now, unix, soonest))
 
 
-async def _open_stream(exchange: Exchange, status: int, headers: Headers) -> None:
+async def _open_stream(exchange: Exchange, status: int, fields: Fields) -> None:
     if exchange.caller.opened:
         exchange.pending = False
-        told = " ".join(f"{name.removeprefix('x-homeport-')}={value}" for name, value in exchange.headers()[2:])
+        told = " ".join(field.removeprefix("x-homeport-").replace(": ", "=", 1) for field in exchange.fields()[2:])
         await exchange.caller.write(comment(f"homeport: {told}"))
     else:
-        await exchange.caller.open(status, (*headers, *exchange.headers()))
+        await exchange.caller.open(status, fields + exchange.fields())
 
 
 async def _beat(exchange: Exchange) -> None:
@@ -108,9 +109,8 @@ async def _beat(exchange: Exchange) -> None:
     try:
         if not exchange.caller.opened:
             exchange.pending = True
-            await exchange.caller.open(
-                200, (("content-type", "text/event-stream"), ("cache-control", "no-cache"), *exchange.headers())
-            )
+            fields = ["content-type: text/event-stream", "cache-control: no-cache", *exchange.fields()]
+            await exchange.caller.open(200, fields)
         await exchange.caller.write(comment("homeport: waiting for the upstream"))
     except ConnectionError:
         pass  # The caller has left, and its own request is being cancelled.
@@ -136,10 +136,12 @@ def _outcome(broke: Interrupted | Abandoned | None, served: Served) -> str:
     return "stream_broken" if isinstance(broke, Interrupted) else "cancelled"
 
 
-def _length(accepted: Accepted) -> Headers:
+def _length(accepted: Accepted) -> Fields:
     """The answer's Content-Length: what was read, or what the upstream counted if the bytes to come are those."""
     if accepted.complete:
-        return (("content-length", str(len(accepted.body))),)
+        return [f"content-length: {len(accepted.body)}"]
     headers = accepted.reply.headers
     names = {name.lower() for name, _ in headers}
-    return () if "content-encoding" in names else tuple(pair for pair in headers if pair[0].lower() == "content-length")
+    if "content-encoding" in names:
+        return []
+    return [f"{name}: {value}" for name, value in headers if name.lower() == "content-length"]

@@ -21,7 +21,7 @@ from typing import Any, cast
 from proxy.edge import heads
 from proxy.edge.caller import Caller, Head
 from proxy.edge.heads import Heads
-from proxy.terms import Headers
+from proxy.providers.lines import Fields
 
 LARGEST, HEAD = 128 * 1024, 16 * 1024
 """Bytes of a request, and of its head."""
@@ -179,7 +179,7 @@ class Lane(asyncio.Protocol):
     def _take(self, data: bytes) -> None:
         """Answer the request that `data` begins with, once it is whole; or let the server have it."""
         end = data.find(b"\r\n\r\n") + 4
-        read = self._lanes.heads.read(data[:end]) if 4 <= end <= HEAD and data.startswith(b"POST /v1/") else None
+        read = self._lanes.heads.read(data[:end]) if 4 <= end <= HEAD else None
         if read is None or (need := end + read[1]) > LARGEST:
             self._hand_over(data)
             return
@@ -287,23 +287,23 @@ class _InLane(Caller):
     async def more(self, idle: float) -> bytes:
         return self.whole()
 
-    async def send(self, status: int, headers: Headers, body: bytes, *, close: bool = False) -> None:
+    async def send(self, status: int, fields: Fields, body: bytes, *, close: bool = False) -> None:
         body = b"" if status in _BODILESS else body
-        head = self._open(status, headers, len(body), close)
+        head = self._open(status, fields, len(body), close)
         self._count(len(body))
         if not self._lane.push(head + body):
             await self._lane.room()
 
-    async def open(self, status: int, headers: Headers) -> None:
-        framed = any(name.lower() == "content-length" for name, _ in headers)
+    async def open(self, status: int, fields: Fields) -> None:
+        framed = any(field[:15].lower() == "content-length:" for field in fields)
         self._chunked = not framed
-        self._head = self._open(status, headers, None, close=False)
+        self._head = self._open(status, fields, None, close=False)
 
-    def _open(self, status: int, headers: Headers, length: int | None, close: bool) -> bytes:
+    def _open(self, status: int, fields: Fields, length: int | None, close: bool) -> bytes:
         if self._lane.transport.is_closing():
             raise ConnectionResetError("the caller has left")
         self.opened, self.status = True, status
-        return heads.answer(status, headers, length, self._chunked, self._ends(close))
+        return heads.answer(status, fields, length, self._chunked, self._ends(close))
 
     def _ends(self, close: bool) -> bool:
         lane = self._lane

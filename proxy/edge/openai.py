@@ -27,6 +27,7 @@ from proxy.edge.journey import travel
 from proxy.edge.ordinary import Ordinary
 from proxy.edge.refusals import Refusal
 from proxy.providers import openai
+from proxy.providers.lines import pairs
 from proxy.record.lately import prefix
 from proxy.routing.bindings import Chain
 from proxy.routing.decision import Decision
@@ -35,7 +36,7 @@ from proxy.terms import EMBEDDINGS, RESPONSES, Endpoint, Question
 _BODY_IDLE = 30.0
 """Seconds without a byte of a request's body."""
 _MODELS = "/v1/models"
-_JSON = (("content-type", "application/json"),)
+_JSON = "content-type: application/json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,7 @@ class Edge:
         exchange = Exchange(caller, self._new_id(), self._unix(), self.serving)
         refusal = exchange.refusal = refusals.malformed(too_large)
         exchange.outcome, caller.status = "rejected", refusal.status
-        headers = CIMultiDict((*_JSON, *exchange.headers()))
+        headers = CIMultiDict(pairs([_JSON, *exchange.fields()]))
         self._ended(exchange)
         return web.Response(status=refusal.status, body=refusal.body(), headers=headers)
 
@@ -279,7 +280,7 @@ class Edge:
             return refusals.assistant_not_found(wanted)
         body = cards[wanted] if wanted else {"object": "list", "data": list(cards.values())}
         exchange.outcome = "success"
-        await exchange.caller.send(200, (*_JSON, *exchange.headers()), orjson.dumps(body))
+        await exchange.caller.send(200, [_JSON, *exchange.fields()], orjson.dumps(body))
         return None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import HttpVersion11, hdrs, web
 
 from proxy.edge.caller import Caller, Head, Unreadable
-from proxy.terms import Headers
+from proxy.providers.lines import Fields, pairs
 
 
 class Ordinary(Caller):
@@ -64,13 +64,14 @@ class Ordinary(Caller):
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0
 
-    async def send(self, status: int, headers: Headers, body: bytes, *, close: bool = False) -> None:
-        response = web.Response(status=status, body=body, headers=headers)
+    async def send(self, status: int, fields: Fields, body: bytes, *, close: bool = False) -> None:
+        response = web.Response(status=status, body=body, headers=pairs(fields))
         await self._open(response, close)
         self._count(len(body))
         await response.write_eof()
 
-    async def open(self, status: int, headers: Headers) -> None:
+    async def open(self, status: int, fields: Fields) -> None:
+        headers = pairs(fields)
         if self._request.version < HttpVersion11:
             # HTTP/1.0 has no chunks: there the end of the connection is the end of the answer.
             await self._open(web.StreamResponse(status=status, headers=headers), close=True)

@@ -42,11 +42,12 @@ class Passing:
     def __init__(self, rule: Callable[[str], bool]) -> None:
         """`rule` says so of a name in lower case; no field of one connection ever does."""
 
-        def passes(name: str) -> bool | None:
+        def passes(name: str) -> str | None:
+            """What its line begins with; nothing for a field that stays, None for the one that names more of those."""
             low = name.lower()
-            return None if low == "connection" else low not in _NEVER and rule(low)
+            return None if low == "connection" else f"{name}: " if low not in _NEVER and rule(low) else ""
 
-        self._names: Names[str, bool | None] = Names(passes)
+        self._names: Names[str, str | None] = Names(passes)
 
     def __call__(self, headers: Headers) -> Headers:
         """Those of `headers` that do."""
@@ -61,3 +62,14 @@ class Passing:
             return tuple(kept)
         hops = {token.strip().lower() for token in named.split(",")}
         return tuple([pair for pair in kept if pair[0].lower() not in hops])
+
+    def lines(self, headers: Headers) -> list[str]:
+        """Likewise, as lines of a head."""
+        names, kept = self._names, []
+        for name, value in headers:
+            begins = names[name]
+            if begins:
+                kept.append(begins + value)
+            elif begins is None:
+                return [": ".join(pair) for pair in self(headers)]
+        return kept

@@ -6,13 +6,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+from proxy.terms import Headers
+
+Fields = list[str]
+"""Header fields as lines of a head, without their ends."""
+
+
+def fields(headers: Headers) -> Fields:
+    """As lines."""
+    return [": ".join(pair) for pair in headers]
+
+
+def pairs(fields: Iterable[str]) -> Headers:
+    """As names and values."""
+    return tuple([(name, value) for name, _, value in [field.partition(": ") for field in fields]])
 
 
 def head(lines: Sequence[str]) -> bytes:
     """The lines, each with its end, and the blank line. Raises ValueError for what could end one early."""
-    text = "\r\n".join([*lines, "\r\n"])
-    breaks = len(lines) + 1
-    if text.count("\n") != breaks or text.count("\r") != breaks or "\0" in text:
+    run_together = "".join(lines)
+    if "\n" in run_together or "\r" in run_together or "\0" in run_together:
         raise ValueError("a header holds a line break or a NUL")
-    return text.encode("utf-8", "surrogateescape")
+    return "\r\n".join([*lines, "\r\n"]).encode("utf-8", "surrogateescape")

@@ -14,7 +14,7 @@ from proxy.edge.caller import Caller
 from proxy.edge.heads import FIELDS
 from proxy.edge.lane import HEAD, LARGEST, Lanes
 
-_JSON = (("content-type", "application/json"),)
+_JSON = ["content-type: application/json"]
 
 
 @dataclass
@@ -232,7 +232,7 @@ async def test_an_answer_in_pieces(listener: _Listener) -> None:
     """Chunks where its length is not known, and as it is where it is; the connection serves on."""
 
     async def chunks(caller: Caller) -> None:
-        await caller.open(200, (*_JSON, *((("Content-Length", "4"),) if len(listener.asked) == 2 else ())))
+        await caller.open(200, [*_JSON, *(["Content-Length: 4"] if len(listener.asked) == 2 else [])])
         for each in (b"ab", b"", b"cd"):
             await caller.write(each)
         await caller.finish()
@@ -273,7 +273,7 @@ async def test_no_field_can_end_its_line_early(listener: _Listener, field: str) 
 
     async def bad(caller: Caller) -> None:
         try:
-            await caller.send(200, (("x-field", field),), b"{}")
+            await caller.send(200, [f"x-field: {field}"], b"{}")
         except ValueError as error:
             refused.append(str(error))
             await caller.send(500, _JSON, b"refused")

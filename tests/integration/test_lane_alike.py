@@ -21,7 +21,7 @@ from proxy.app.server import Server
 from proxy.edge.caller import Caller, Unreadable
 from proxy.edge.ordinary import Ordinary
 
-_JSON = (("content-type", "application/json"),)
+_JSON = ["content-type: application/json"]
 
 
 async def _answer(caller: Caller) -> None:
