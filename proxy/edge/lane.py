@@ -102,7 +102,7 @@ class Lane(asyncio.Protocol):
         "_need",
         "_parts",
         "_patience",
-        "_room",
+        "full",
         "last",
         "since",
         "task",
@@ -126,8 +126,8 @@ class Lane(asyncio.Protocol):
         self._patience: asyncio.TimerHandle | None = None
         self._later = b""
         """What came behind the request that is being answered."""
-        self._room: asyncio.Future[None] | None = None
-        """Done when the caller has read enough; None while it does."""
+        self.full: asyncio.Future[None] | None = None
+        """Of a caller who does not keep up: done when it has read enough."""
 
     @property
     def idle(self) -> bool:
@@ -159,13 +159,13 @@ class Lane(asyncio.Protocol):
         return None
 
     def pause_writing(self) -> None:
-        if self._room is None:
-            self._room = self._loop.create_future()
+        if self.full is None:
+            self.full = self._loop.create_future()
 
     def resume_writing(self) -> None:
-        room, self._room = self._room, None
-        if room is not None and not room.done():
-            room.set_result(None)
+        full, self.full = self.full, None
+        if full is not None and not full.done():
+            full.set_result(None)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._lanes.went(self)
@@ -234,22 +234,16 @@ class Lane(asyncio.Protocol):
 
     async def write(self, data: bytes) -> None:
         """Returns when the caller keeps up."""
-        self.push(data)
-        await self.room()
-
-    def push(self, data: bytes) -> bool:
-        """Does the caller keep up?"""
-        transport = self.transport
-        if transport.is_closing():
+        if self.transport.is_closing():
             raise ConnectionResetError("the caller has left")
-        transport.write(data)
-        return self._room is None
+        self.transport.write(data)
+        await self.room()
 
     async def room(self) -> None:
         """Returns when the caller keeps up."""
-        if self._room is not None:
+        if self.full is not None:
             # Two may wait: the one that is cancelled must not cancel what the other waits for.
-            await asyncio.shield(self._room)
+            await asyncio.shield(self.full)
 
     def close(self) -> None:
         """End the connection, after what was written."""
@@ -291,8 +285,10 @@ class _InLane(Caller):
         body = b"" if status in _BODILESS else body
         head = self._open(status, fields, len(body), close)
         self._count(len(body))
-        if not self._lane.push(head + body):
-            await self._lane.room()
+        lane = self._lane
+        lane.transport.write(head + body)
+        if lane.full is not None:
+            await lane.room()
 
     async def open(self, status: int, fields: Fields) -> None:
         framed = any(field[:15].lower() == "content-length:" for field in fields)
@@ -315,14 +311,22 @@ class _InLane(Caller):
             await self._lane.room()
 
     def push(self, data: bytes) -> bool:
-        if not data:
-            return True
-        self._count(len(data))
+        # Per event of a stream: what others do in calls of each other is done here in one.
+        lane, size = self._lane, len(data)
+        if not size:
+            return lane.full is None
+        transport = lane.transport
+        if transport.is_closing():
+            raise ConnectionResetError("the caller has left")
+        if self.first_byte is None:
+            self.first_byte = self._clock()
+        self.body_out += size
         if self._chunked:
-            data = b"%x\r\n%b\r\n" % (len(data), data)
+            data = b"%x\r\n%b\r\n" % (size, data)
         if self._head:
             data, self._head = self._head + data, b""
-        return self._lane.push(data)
+        transport.write(data)
+        return lane.full is None
 
     async def room(self) -> None:
         await self._lane.room()
