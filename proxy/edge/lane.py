@@ -83,7 +83,7 @@ class Lanes:
             lane.last = True
             if lane.idle:
                 lane.close()
-        if tasks := [lane.task for lane in self._all if lane.task is not None]:
+        if tasks := [lane.task for lane in self._all if lane.busy and lane.task is not None]:
             _, late = await asyncio.wait(tasks, timeout=limit)
             for task in late:
                 task.cancel()
@@ -95,6 +95,7 @@ class Lane(asyncio.Protocol):
     """One connection."""
 
     __slots__ = (
+        "_caller",
         "_have",
         "_lanes",
         "_later",
@@ -102,7 +103,10 @@ class Lane(asyncio.Protocol):
         "_need",
         "_parts",
         "_patience",
+        "_wake",
+        "busy",
         "full",
+        "handed",
         "last",
         "since",
         "task",
@@ -115,7 +119,15 @@ class Lane(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport
         self.task: asyncio.Task[None] | None = None
-        """Serves the request that is in."""
+        """Serves one request after the other: a task for each would cost half as much as all else here."""
+        self.busy = False
+        """A request is in, and not answered yet."""
+        self.handed = False
+        """The connection is the server's."""
+        self._caller: _InLane | None = None
+        """Whose request it is, until it is served."""
+        self._wake: asyncio.Future[None] | None = None
+        """The task waits for the next request."""
         self.since = lanes.clock()
         """When it became idle."""
         self.last = False
@@ -132,7 +144,7 @@ class Lane(asyncio.Protocol):
     @property
     def idle(self) -> bool:
         """Nothing is asked or answered here."""
-        return self.task is None and not self._parts
+        return not self.busy and not self._parts
 
     # -- the transport's side
 
@@ -141,7 +153,7 @@ class Lane(asyncio.Protocol):
         self._lanes.came(self)
 
     def data_received(self, data: bytes) -> None:
-        if self.task is not None:
+        if self.busy:
             self._later += data
             self.transport.pause_reading()
         elif self._parts:
@@ -154,7 +166,7 @@ class Lane(asyncio.Protocol):
 
     def eof_received(self) -> bool | None:
         # Half a connection is a caller that has gone: nobody tells a SHUT_WR from the end of a process.
-        if self.task is None and self._parts:
+        if not self.busy and self._parts:
             self._hand_over(self._whole())
         return None
 
@@ -190,9 +202,11 @@ class Lane(asyncio.Protocol):
         if len(data) > need:
             self._later = data[need:]
             self.transport.pause_reading()
-        lanes = self._lanes
-        self.task = task = self._loop.create_task(lanes.answer(_InLane(self, read[0], data[end:need], lanes.clock)))
-        task.add_done_callback(self._answered)
+        self.busy, self._caller = True, _InLane(self, read[0], data[end:need], self._lanes.clock)
+        if self._wake is not None:
+            self._wake.set_result(None)
+        elif self.task is None:
+            self.task = self._loop.create_task(self._serve())
 
     def _whole(self) -> bytes:
         """What has come, as one piece."""
@@ -205,26 +219,41 @@ class Lane(asyncio.Protocol):
     def _late(self) -> None:
         self._hand_over(self._whole())
 
-    def _answered(self, task: asyncio.Task[None]) -> None:
-        self.task = None
-        if task.cancelled():
-            self.last = True
-        elif (error := task.exception()) is not None:
-            self.last = True
+    async def _serve(self) -> None:
+        """Answer what comes, until the connection ends or is the server's."""
+        try:
+            while (caller := self._caller) is not None:
+                self._caller = None
+                await self._lanes.answer(caller)
+                # Its body need not stay while the next one is waited for.
+                del caller
+                self.busy = False
+                if self.last or self.transport.is_closing():
+                    break
+                self.since = self._lanes.clock()
+                if later := self._later:
+                    self._later = b""
+                    self.transport.resume_reading()
+                    self._take(later)
+                if self.handed:
+                    break
+                if self._caller is None:
+                    self._wake = self._loop.create_future()
+                    await self._wake
+                    self._wake = None
+        except Exception as error:  # noqa: BLE001  # nobody waits for this task
             self._loop.call_exception_handler({"message": "a request was not answered", "exception": error})
-        if self.last:
-            self.close()
-        if self.transport.is_closing():
-            return
-        self.since = self._lanes.clock()
-        if later := self._later:
-            self._later = b""
-            self.transport.resume_reading()
-            self._take(later)
+        finally:
+            self.busy, self.task, self._wake = False, None, None
+            if not self.handed:
+                self.close()
 
     def _hand_over(self, data: bytes) -> None:
         """The server's from here on."""
         self._lanes.went(self)
+        self.handed = True
+        if self._wake is not None:
+            self._wake.cancel()
         protocol, transport = self._lanes.server(), self.transport
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
