@@ -185,9 +185,8 @@ class Attempt:
         return await self._post(door, call, bearer)
 
     def _post(self, door: Door, call: Call, bearer: str = "") -> Awaitable[Reply | Diagnosis]:
-        source = self._source
-        headers = (*source.passing(self._question.headers), *source.fixed, *source.credential(bearer))
-        return door.post(source.base_url + call.path, headers, call.body, self._progress, self._limits.connect)
+        begun = self._source.opening(call.path, self._question.headers, bearer)
+        return door.send(begun, call.body, self._progress, self._limits.connect)
 
     # -- limits of time
 

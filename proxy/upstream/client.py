@@ -12,14 +12,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Self
 
 from proxy.terms import Cause, Diagnosis, Headers, Progress
 from proxy.upstream.answer import Answer
 from proxy.upstream.dial import Dialer
 from proxy.upstream.names import Lookup, ask_system
 from proxy.upstream.pool import KEEP, Place, Pool
-from proxy.upstream.request import Target, aim, head
+from proxy.upstream.request import END, Opening, Target, opening
 from proxy.upstream.wire import BAD_HTTP, Connection
 
 __all__ = ["Answer", "Connecting", "Connections", "Door", "RetryBudget"]
@@ -56,8 +56,8 @@ class RetryBudget:
     def earn(self) -> None:
         """A request went out."""
         now = self._clock()
-        self._saved = min(10.0, self._saved + 0.2 + 3.0 * (now - self._at))
-        self._at = now
+        saved = self._saved + 0.2 + 3.0 * (now - self._at)
+        self._saved, self._at = saved if saved < 10.0 else 10.0, now
 
     def spend(self) -> bool:
         """True if a retry may be made now."""
@@ -65,16 +65,6 @@ class RetryBudget:
             return False
         self._saved -= 1.0
         return True
-
-
-class _Request(NamedTuple):
-    """What is sent, once or twice."""
-
-    target: Target
-    head: bytes
-    body: bytes
-    progress: Progress
-    connect: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,61 +95,63 @@ class Door:
         self, url: str, headers: Headers, body: bytes, progress: Progress, connect: float
     ) -> Answer | Diagnosis:
         """Send one POST. `connect` bounds TCP and TLS, in seconds; other limits are the caller's, who may cancel."""
-        self._budget.earn()
+        return await self.send(opening("POST", url, headers, self._dialer.proxy), body, progress, connect)
+
+    async def send(self, begun: Opening | None, body: bytes, progress: Progress, connect: float) -> Answer | Diagnosis:
+        """Send one POST that begins so: by the same forward proxy, if any."""
         progress.reused = False
-        request = self._request("POST", url, headers, body, progress, connect)
-        if request is None:
+        if begun is None:
             return BAD_HTTP
-        place = await self._pool.enter(request.target.origin, progress)
+        target, start = begun
+        self._budget.earn()
+        head = b"%bContent-Length: %d\r\n\r\n" % (start, len(body))
+        pool = self._pool
+        place = pool.enter(target.origin) or await pool.wait(target.origin, progress)
         try:
-            answer = await self._send(request, place, self._pool.take(place.origin))
+            kept = pool.take(target.origin)
+            answer = await self._send(target, head, body, place, kept, progress, connect)
             if isinstance(answer, _Stale) and self._budget.spend():
                 # What a retry is served by is not kept: the upstream is just ending its connections.
                 progress.retried, place.keeps = True, False
-                answer = await self._send(request, place, None)
+                answer = await self._send(target, head, body, place, None, progress, connect)
         except BaseException:
             place.leave()
             raise
-        return _told(answer, place)
+        return answer if isinstance(answer, Answer) else _told(answer, place)
 
     async def look(self, url: str, headers: Headers, connect: float) -> Answer | Diagnosis:
         """Send one GET on a connection of its own, as if nobody had asked: no pool and no budget is touched."""
-        request = self._request("GET", url, headers, None, Progress(time.monotonic()), connect)
-        if request is None:
+        begun = opening("GET", url, headers, self._dialer.proxy)
+        if begun is None:
             return BAD_HTTP
-        place = self._pool.aside(request.target.origin)
+        target, start = begun
+        place = self._pool.aside(target.origin)
         try:
-            answer = await self._send(request, place, None)
+            answer = await self._send(target, start + END, b"", place, None, Progress(time.monotonic()), connect)
         except BaseException:
             place.leave()
             raise
-        return _told(answer, place)
+        return answer if isinstance(answer, Answer) else _told(answer, place)
 
-    def _request(
-        self, method: str, url: str, headers: Headers, body: bytes | None, progress: Progress, connect: float
-    ) -> _Request | None:
-        """None for what cannot be sent as it is."""
-        try:
-            target = aim(url)
-            uri, proxy = target.path, self._dialer.proxy
-            if proxy is not None and not target.origin[0]:
-                uri = target.absolute
-                headers = (*headers, ("Proxy-Authorization", proxy.authorization)) if proxy.authorization else headers
-            length = None if body is None else len(body)
-            return _Request(
-                target, head(method, uri, target.authority, headers, length), body or b"", progress, connect
-            )
-        except ValueError:
-            return None
-
-    async def _send(self, request: _Request, place: Place, kept: Connection | None) -> Answer | Diagnosis | _Stale:
-        progress = request.progress
+    async def _send(
+        self,
+        target: Target,
+        head: bytes,
+        body: bytes,
+        place: Place,
+        kept: Connection | None,
+        progress: Progress,
+        connect: float,
+    ) -> Answer | Diagnosis | _Stale:
         progress.reused = kept is not None
-        connection = kept or await self._fresh(request)
-        if isinstance(connection, Diagnosis):
-            return connection
+        connection = kept
+        if connection is None:
+            made = await self._fresh(target, connect)
+            if isinstance(made, Diagnosis):
+                return made
+            connection = made
         progress.sent, progress.connected = True, time.monotonic()
-        answer = connection.ask(request.head, request.body, place)
+        answer = connection.ask(head, body, place)
         try:
             diagnosis = await answer.opened
         except BaseException:
@@ -170,10 +162,10 @@ class Door:
         progress.status, progress.first_byte = answer.status, time.monotonic()
         return answer
 
-    async def _fresh(self, request: _Request) -> Connection | Diagnosis:
+    async def _fresh(self, target: Target, connect: float) -> Connection | Diagnosis:
         if self._pool.closed:
             return _ENDING
-        made = await self._dialer.dial(request.target, request.connect, lambda: Connection(self._pool))
+        made = await self._dialer.dial(target, connect, lambda: Connection(self._pool))
         if isinstance(made, Diagnosis):
             return made
         self._pool.adopt(made)
@@ -201,9 +193,7 @@ _ENDING = Diagnosis(Cause.LOCAL, "draining")
 """Somebody asks while the door is being closed."""
 
 
-def _told(answer: Answer | Diagnosis | _Stale, place: Place) -> Answer | Diagnosis:
-    """What the one who asked is told; without an answer the place is free again."""
-    if isinstance(answer, Answer):
-        return answer
+def _told(answer: Diagnosis | _Stale, place: Place) -> Diagnosis:
+    """What the one who asked is told without an answer; the place is free again."""
     place.leave()
     return answer.diagnosis if isinstance(answer, _Stale) else answer

@@ -28,8 +28,10 @@ class Place:
 
     __slots__ = ("_held", "_limited", "_pool", "keeps", "origin")
 
-    def __init__(self, pool: Pool, origin: Origin, *, limited: bool) -> None:
-        self._pool, self._limited, self._held = pool, limited, True
+    def __init__(self, pool: Pool, origin: Origin, limited: bool) -> None:
+        self._pool = pool
+        self._limited = limited
+        self._held = True
         self.origin = origin
         self.keeps = limited
         """What served here is kept for the next request."""
@@ -42,7 +44,7 @@ class Place:
                 connection.drop()
         if self._held:
             self._held = False
-            self._pool._left(limited=self._limited)
+            self._pool._left(self._limited)
 
 
 class Pool:
@@ -64,20 +66,20 @@ class Pool:
 
     # -- places
 
-    async def enter(self, origin: Origin, progress: Progress) -> Place:
-        """A place for one request, when there is one."""
-        if self._used < self._limit:
-            self._used += 1
-        else:
-            await self._wait(progress)
-        return Place(self, origin, limited=True)
+    def enter(self, origin: Origin) -> Place | None:
+        """A place for one request, if there is one."""
+        if self._used >= self._limit:
+            return None
+        self._used += 1
+        return Place(self, origin, True)
 
     def aside(self, origin: Origin) -> Place:
         """A place that no request could have had."""
         self._aside += 1
-        return Place(self, origin, limited=False)
+        return Place(self, origin, False)
 
-    async def _wait(self, progress: Progress) -> None:
+    async def wait(self, origin: Origin, progress: Progress) -> Place:
+        """A place for one request, when there is one."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         progress.queued = True
@@ -85,13 +87,14 @@ class Pool:
             await turn
         except asyncio.CancelledError:
             if not turn.cancelled():
-                self._left(limited=True)
+                self._left(True)
             elif turn in self._waiting:
                 self._waiting.remove(turn)
             raise
         progress.queued = False
+        return Place(self, origin, True)
 
-    def _left(self, *, limited: bool) -> None:
+    def _left(self, limited: bool) -> None:
         if not limited:
             self._aside -= 1
             return
@@ -106,12 +109,13 @@ class Pool:
 
     def take(self, origin: Origin) -> Connection | None:
         """One that is kept for a request to there."""
-        kept = self._idle.get(origin)
-        while kept:
-            connection = kept.pop()
-            if connection.usable and self._clock() - connection.idle_since < self._keep_for:
-                return connection
-            connection.drop()
+        if kept := self._idle.get(origin):
+            oldest = self._clock() - self._keep_for
+            while kept:
+                connection = kept.pop()
+                if connection.idle_since > oldest and connection.usable:
+                    return connection
+                connection.drop()
         return None
 
     def _keep(self, origin: Origin, connection: Connection) -> None:

@@ -2,6 +2,7 @@
 
 1. Nothing that a header or a URL holds can end its line early: a CR, LF or NUL is refused, whoever it came from.
 2. Bytes of a caller's header that are no UTF-8 go up as they came.
+3. A head holds a credential, so it is never shown.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 from base64 import b64encode
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from proxy.providers import lines
 from proxy.terms import Headers
 
+END = b"\r\n"
 Origin = tuple[bool, str, int]
 """TLS or not, host, port: connections to the same one serve each other's requests."""
 
@@ -78,9 +81,31 @@ def _origin(scheme: str, host: str | None, port: int | None) -> Origin:
     return scheme == "https", host, _PORTS[scheme] if port is None else port
 
 
-def head(method: str, uri: str, authority: str, headers: Headers, length: int | None) -> bytes:
+class Opening(NamedTuple):
+    """How a request begins."""
+
+    target: Target
+    start: bytes
+    """Its line and header fields without the body's length, which may be another each time, and the blank line."""
+
+    def __repr__(self) -> str:
+        return f"Opening({self.target.authority})"
+
+
+def opening(method: str, url: str, headers: Headers, proxy: ForwardProxy | None) -> Opening | None:
+    """How `url` is asked, through `proxy` if there is one; None for what cannot be sent as it is."""
+    try:
+        target = aim(url)
+        uri = target.path
+        if proxy is not None and not target.origin[0]:
+            uri = target.absolute
+            headers = (*headers, ("Proxy-Authorization", proxy.authorization)) if proxy.authorization else headers
+        return Opening(target, head(method, uri, target.authority, headers).removesuffix(END))
+    except ValueError:
+        return None
+
+
+def head(method: str, uri: str, authority: str, headers: Headers) -> bytes:
     """A request's line and header fields, with the blank line. Raises ValueError for what could end a line early."""
     fields = [f"{name}: {value}" for name, value in headers]
-    if length is not None:
-        fields.append(f"Content-Length: {length}")
     return lines.head([f"{method} {uri} HTTP/1.1", f"Host: {authority}", *fields])

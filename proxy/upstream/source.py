@@ -18,7 +18,10 @@ from proxy.providers.passthrough import PassThrough
 from proxy.terms import Headers
 from proxy.upstream.client import Connecting
 from proxy.upstream.oauth.account import Account
+from proxy.upstream.request import Opening, forward_proxy, opening
 
+_KEPT, _LONG = 128, 4096
+"""How many openings of requests are kept, and of how many bytes."""
 _PIECE = 12
 """Characters of a secret that are one themselves. A shorter one may be a word that says nothing, like a version."""
 _NAME = 128
@@ -76,6 +79,21 @@ class _Changing:
         return self._secrets
 
 
+class _Openings:
+    """How requests began, kept because most begin alike; with the token that an account had then."""
+
+    def __init__(self) -> None:
+        self._bearer = ""
+        self._kept: dict[tuple[str, Headers], Opening] = {}
+
+    def of(self, bearer: str) -> dict[tuple[str, Headers], Opening]:
+        """Those with this token. They may be added to."""
+        if bearer != self._bearer or len(self._kept) >= _KEPT:
+            self._bearer = bearer
+            self._kept.clear()
+        return self._kept
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """One source."""
@@ -100,6 +118,7 @@ class Source:
     _secret: _Secrets = field(init=False, repr=False, compare=False)
     """Those that never change."""
     _changing: _Changing = field(init=False, repr=False, compare=False, default_factory=_Changing)
+    _openings: _Openings = field(init=False, repr=False, compare=False, default_factory=_Openings)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_secret", _Secrets(set(self._secrets())))
@@ -115,6 +134,18 @@ class Source:
 
     def __repr__(self) -> str:
         return f"Source({self.base_url})"
+
+    def opening(self, path: str, asked: Headers, bearer: str) -> Opening | None:
+        """How a request to `path` begins whose caller sent `asked`; None for what cannot be sent as it is."""
+        kept = self._openings.of(bearer)
+        begun = kept.get((path, asked))
+        if begun is None:
+            headers = (*self.passing(asked), *self.fixed, *self.credential(bearer))
+            proxy = forward_proxy(self.connecting.proxy) if self.connecting.proxy else None
+            begun = opening("POST", self.base_url + path, headers, proxy)
+            if begun is not None and len(begun.start) <= _LONG:
+                kept[path, asked] = begun
+        return begun
 
     def credential(self, bearer: str) -> Headers:
         """What an account's access token is sent with; nothing for none, as it then stands in `headers`."""

@@ -40,7 +40,7 @@ class Tunnel(asyncio.Protocol):
         try:
             if self._transport.is_closing():
                 raise ProxyFailed
-            self._transport.write(head("CONNECT", where, where, fields, None))
+            self._transport.write(head("CONNECT", where, where, fields))
             await self._opened
         except BaseException:
             self._transport.abort()
