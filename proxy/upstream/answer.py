@@ -62,10 +62,9 @@ class Answer:
         self._news: asyncio.Future[None] | None = None
         self._follower: Callable[[], None] | None = None
 
-    def open(self, status: int, headers: Headers) -> None:
-        """The head is there. Raises ValueError for a coding that cannot be undone."""
-        self._undo = codings.undo(headers)
-        self.status, self.headers = status, headers
+    def open(self, status: int, headers: Headers, undo: codings.Undo | None) -> None:
+        """The head is there; `undo` undoes the body's coding, if it has one."""
+        self.status, self.headers, self._undo = status, headers, undo
         if not self.opened.done():
             self.opened.set_result(None)
 

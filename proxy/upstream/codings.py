@@ -7,8 +7,7 @@
 from __future__ import annotations
 
 import zlib
-
-from proxy.terms import Headers
+from collections.abc import Sequence
 
 PIECE = 256 * 1024
 """Bytes that come out at once."""
@@ -64,10 +63,12 @@ class Undo:
         return self._inflate is None or self._inflate.eof
 
 
-def undo(headers: Headers) -> Undo | None:
+def undo(names: Sequence[str], values: Sequence[str]) -> Undo | None:
     """What undoes an answer's coding; None where there is none. Raises ValueError for one that cannot be undone."""
-    for name, value in headers:
-        if len(name) == len(_FIELD) and name.lower() == _FIELD:
+    if _FIELD not in "\n".join(names).lower():
+        return None
+    for name, value in zip(names, values, strict=False):
+        if name.lower() == _FIELD:
             coding = value.lower()
             if coding in _GZIP or coding == "deflate":
                 return Undo(coding)

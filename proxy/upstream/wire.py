@@ -17,7 +17,9 @@ from typing import Protocol, cast
 
 import httptools
 
+from proxy.providers.hops import Names
 from proxy.terms import Cause, Diagnosis, Headers
+from proxy.upstream import codings
 from proxy.upstream.answer import TRUNCATED, Answer
 
 HIGH = 128 * 1024
@@ -62,10 +64,10 @@ class Connection(asyncio.Protocol):
         "_bodiless",
         "_complete",
         "_fault",
-        "_fields",
         "_full",
         "_lasting",
         "_loop",
+        "_names",
         "_owner",
         "_parser",
         "_paused",
@@ -73,6 +75,7 @@ class Connection(asyncio.Protocol):
         "_rest",
         "_surplus",
         "_transport",
+        "_values",
         "heard",
         "idle_since",
     )
@@ -88,7 +91,8 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._answer: Answer | None = None
         self._place: Place
-        self._fields: list[tuple[bytes, bytes]] = []
+        self._names: list[str] = []
+        self._values: list[bytes] = []
         self._rest: memoryview | None = None
         """Of the request's body: what is not written yet."""
         self._full = False
@@ -112,7 +116,7 @@ class Connection(asyncio.Protocol):
     def ask(self, head: bytes, body: bytes, place: Place) -> Answer:
         """Send a request. `place` is the caller's to leave until the answer is opened, and this connection's after."""
         answer = Answer(self, self._loop)
-        if not self.usable:
+        if self._transport.is_closing():
             answer.end(self._fault or _CLOSED)
             return answer
         self._answer, self._place = answer, place
@@ -158,14 +162,20 @@ class Connection(asyncio.Protocol):
                 self._place.leave()
 
     def _finish(self, answer: Answer) -> None:
-        # What the upstream has not read of a request it would read as the beginning of the next.
-        through = self._rest is None and not self._transport.get_write_buffer_size()
-        again = self._lasting and through and not self._surplus and not self._paused and self.usable
         self._answer = None
         answer.end(None)
-        if not again:
+        if (
+            self._lasting
+            and not (self._surplus or self._paused)
+            # What the upstream has not read of a request it would read as the beginning of the next.
+            and self._rest is None
+            and not self._transport.get_write_buffer_size()
+            and self.usable
+        ):
+            self._place.leave(self)
+        else:
             self.drop()
-        self._place.leave(self if again else None)
+            self._place.leave()
 
     # -- the transport's side
 
@@ -236,38 +246,41 @@ class Connection(asyncio.Protocol):
             raise _Surplus
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        answer = self._answer
-        if answer is not None and not answer.status:
-            self._fields.append((name, value))
+        self._names.append(_NAMES[name])
+        self._values.append(value)
 
     def on_headers_complete(self) -> None:
-        answer, parser, fields = self._answer, self._parser, self._fields
+        answer, parser, names = self._answer, self._parser, self._names
         assert answer is not None  # noqa: S101  # nothing is parsed outside of an exchange
         assert parser is not None  # noqa: S101
-        status = parser.get_status_code()
-        self._fields = []
-        if self._bodiless > HEADER_BUDGET and sum(len(name) + len(value) for name, value in fields) > HEADER_BUDGET:
+        if self._bodiless > HEADER_BUDGET and len("".join(names)) + len(b"".join(self._values)) > HEADER_BUDGET:
             raise ValueError("more header fields than anybody needs")
+        # All values at once. Bytes that are no UTF-8 are replaced, since they are sent on as text.
+        text = b"\n".join(self._values).decode("utf-8", "replace")
+        values = text.split("\n")
         # Leniency lets some of these through.
-        values = b"".join([value for _, value in fields])
-        if b"\0" in values or b"\r" in values or b"\n" in values:
+        if (text and len(values) != len(names)) or "\r" in text or "\0" in text:
             raise ValueError("a header field holds a line break or a NUL")
+        if "\t" in text or " \n" in text or text.endswith(" "):
+            values = [value.strip(" \t") for value in values]
+        self._names, self._values = [], []
+        status = parser.get_status_code()
         if status >= 200 or status == 101:
-            answer.open(status, tuple([(name.decode("latin-1"), _text(value)) for name, value in fields]))
+            answer.open(status, tuple(zip(names, values, strict=False)), codings.undo(names, values))
 
     def on_body(self, data: bytes) -> None:
         if self._answer is not None:
             self._answer.add(data)
 
     def on_message_complete(self) -> None:
+        self._names.clear()  # of trailers
+        self._values.clear()
         answer, parser = self._answer, self._parser
         if answer is not None and parser is not None and answer.status:  # else it was a 1xx, and the answer follows
             self._complete, self._lasting = True, parser.should_keep_alive()
 
 
-def _text(value: bytes) -> str:
-    """A field's value as it can be sent on; bytes that are no UTF-8 are replaced."""
-    return value.strip(b" \t").decode("utf-8", "replace")
+_NAMES: Names[bytes, str] = Names(lambda name: name.decode("latin-1"))
 
 
 def _framed(headers: Headers) -> bool:
