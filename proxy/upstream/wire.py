@@ -266,7 +266,8 @@ class Connection(asyncio.Protocol):
         self._names, self._values = [], []
         status = parser.get_status_code()
         if status >= 200 or status == 101:
-            answer.open(status, tuple(zip(names, values, strict=False)), codings.undo(names, values))
+            headers = tuple(zip(names, values))  # noqa: B905  # as many; to say so costs as much as all of this
+            answer.open(status, headers, codings.undo(names, values))
 
     def on_body(self, data: bytes) -> None:
         if self._answer is not None:
