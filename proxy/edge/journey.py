@@ -33,6 +33,7 @@ async def travel(exchange: Exchange, question: Question, chain: Chain, deadline:
         if pulse is not None:
             await pulse.settled()
         if isinstance(end, Served):
+            del question  # it is most of what a stream would keep in memory, and nobody asks again
             await _deliver(exchange, end, pulse, deadline)
         else:
             await _refused(exchange, end, question, chain)

@@ -218,8 +218,10 @@ class Edge:
             exchange.asked_model,
             openai.needs(document) if chain.declares else frozenset(),
         )
-        deadline = asked.deadline(known.patience, exchange.started, times)
-        await travel(exchange, question, chain, deadline)
+        way = travel(exchange, question, chain, asked.deadline(known.patience, exchange.started, times))
+        # Whoever travels lets go of it on the way.
+        del body, document, question
+        await way
         return None
 
     def _route(

@@ -315,7 +315,7 @@ class Attempt:
         reader = self._dialect.reader(self._question, self._binding, self._source.named, self._common.unix())
 
         def accept(events: Sequence[StreamEvent], *, complete: bool) -> Accepted:
-            stream = Stream((*held, *events), reader, self._diagnose)
+            stream = Stream((*held, *events), reader, self._diagnosing())
             return Accepted(reply, stream=stream, complete=complete)
 
         held: list[StreamEvent] = []
@@ -353,17 +353,19 @@ class Attempt:
     def _error_inside(self, reply: Reply, error: object, body: bytes) -> Outcome:
         """An error that came with status 200: what it says of itself decides, and its own status goes to the caller."""
         document: Mapping[str, Any] = error if isinstance(error, Mapping) else {"message": str(error)}
-        diagnosis, status = self._diagnose(document), faults.status_of(document)
+        diagnosis, status = self._diagnosing()(document), faults.status_of(document)
         return Rejected(diagnosis, status, _as_json(reply.headers), self._dialect.refusal(body, diagnosis))
 
-    def _diagnose(self, error: Mapping[str, Any]) -> Diagnosis:
-        return faults.diagnose_error(
-            self._binding.kind,
-            error,
-            bound_model=self._binding.bound_model,
-            now_unix=self._common.unix(),
-            overrides=self._source.overrides,
-        )
+    def _diagnosing(self) -> Callable[[Mapping[str, Any]], Diagnosis]:
+        """What an error object of this source means. A stream has it as long as it lasts, and with it nothing else."""
+        binding, source, unix = self._binding, self._source, self._common.unix
+
+        def diagnose(error: Mapping[str, Any]) -> Diagnosis:
+            return faults.diagnose_error(
+                binding.kind, error, bound_model=binding.bound_model, now_unix=unix(), overrides=source.overrides
+            )
+
+        return diagnose
 
 
 _JSON = (("Content-Type", "application/json"),)
