@@ -115,11 +115,13 @@ class Reply(Protocol):
         ...
 
     def ready(self) -> bytes | Diagnosis | None:
-        """Likewise, without waiting: None when nothing is there yet."""
+        """What `chunk` gives, if that is there already; else None."""
         ...
 
-    def follow(self, news: Callable[[], None] | None) -> None:
-        """Call `news` whenever something has become ready, until told otherwise; nobody waits for `chunk` meanwhile."""
+    def follow(self, news: Callable[[bytes | Diagnosis], None] | None) -> bool:
+        """Give `news` what `chunk` would give, what is there now and then what comes, when it comes, until told
+        otherwise. Nobody waits for `chunk` meanwhile. False: this answer can only be waited for.
+        """
         ...
 
     def close(self) -> None:
@@ -168,6 +170,12 @@ class StreamReader(Protocol):
     usage: Usage | None
     model: str | None
     """The model that the upstream says it served."""
+
+    def glance(self, data: bytes) -> bytes | None:
+        """What the caller gets of `data`, if that is whole events of content and nothing else is to be learnt of them.
+        None: nothing was read, and `data` is to be fed.
+        """
+        ...
 
     def feed(self, data: bytes) -> list[StreamEvent]:
         """Events that `data` completes. Their `raw`, put together, is for the caller: what was fed, less an event still

@@ -120,8 +120,8 @@ class _NoReply:
     def ready(self) -> bytes:
         return b""
 
-    def follow(self, news: Callable[[], None] | None) -> None:
-        """Nothing comes."""
+    def follow(self, news: Callable[[bytes | Diagnosis], None] | None) -> bool:
+        return False
 
     def close(self) -> None:
         """Nothing is open."""

@@ -87,7 +87,9 @@ class Caller(ABC):
 
     @abstractmethod
     def push(self, data: bytes) -> bool | None:
-        """Write without waiting: True if the caller keeps up, else `room` is to be waited for. None: use `write`."""
+        """Write without waiting, if there is something: True if the caller keeps up, else `room` is to be waited for.
+        None: use `write`.
+        """
 
     @abstractmethod
     async def room(self) -> None:

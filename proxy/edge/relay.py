@@ -33,8 +33,9 @@ class Pulse:
         self._beat, self._hold, self._idle = beat, hold, idle
         self._every = max(hold, 1.0)
         self._tick = min(max(min(hold, idle) / 4, 0.02), 5.0)
-        self._since = self._loop.time()
-        self._beaten = self._since - self._every
+        self.since = self._loop.time()
+        """Since when nothing has come or gone; whoever forwards an event sets it to the loop's time."""
+        self._beaten = self.since - self._every
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.Timeout | None = None
         self._handle = self._loop.call_later(hold, self._check)
@@ -62,35 +63,31 @@ class Pulse:
         self._over = True
         self._handle.cancel()
 
-    def heard(self) -> None:
-        """Bytes came from the upstream."""
-        self._since = self._loop.time()
-
     def watch(self, timer: asyncio.Timeout) -> None:
         """The answer is committed: from here on let `timer` expire when a side is idle for too long."""
-        self._timer, self._since = timer, self._loop.time()
+        self._timer, self.since = timer, self._loop.time()
         self._handle.cancel()
         self._check()
 
     async def write(self, caller: Caller, data: bytes) -> None:
         """Write, on the caller's account."""
-        self.writing, self._since = True, self._loop.time()
+        self.writing, self.since = True, self._loop.time()
         await caller.write(data)
         self._kept_up()
 
     def _kept_up(self) -> None:
-        self.writing, began, self._since = False, self._since, self._loop.time()
-        self.waited_for_caller += self._since - began
+        self.writing, began, self.since = False, self.since, self._loop.time()
+        self.waited_for_caller += self.since - began
 
     async def room(self, caller: Caller) -> None:
         """Wait until it keeps up, on its account."""
-        self.writing, self._since = True, self._loop.time()
+        self.writing, self.since = True, self._loop.time()
         await caller.room()
         self._kept_up()
 
     def _check(self) -> None:
         now = self._loop.time()
-        silent = now - self._since
+        silent = now - self.since
         if self._timer is not None and silent >= self._idle:
             self._timer.reschedule(now)
             return
@@ -151,43 +148,54 @@ async def _forward(accepted: Accepted, stream: Stream, caller: Caller, pulse: Pu
     if data:
         await pulse.write(caller, data)
     if end is None and caller.push(b"") is not None:
-        return await _pushed(accepted.reply, stream, caller, pulse)
+        end = await _pushed(accepted.reply, stream, caller, pulse)
+    time = asyncio.get_running_loop().time
     while end is None:
         data, end = _read(stream, await accepted.reply.chunk())
-        pulse.heard()
+        pulse.since = time()
         if data:
             await pulse.write(caller, data)
     return end
 
 
-async def _pushed(reply: Reply, stream: Stream, caller: Caller, pulse: Pulse) -> _End:
-    """The same for a caller who can be written to without waiting: an event goes on as it comes, and wakes nobody."""
+async def _pushed(reply: Reply, stream: Stream, caller: Caller, pulse: Pulse) -> _End | None:
+    """The same for a caller who can be written to without waiting: an event goes on as it comes, and wakes nobody.
+    None if the answer can only be waited for.
+    """
     loop = asyncio.get_running_loop()
-    done: asyncio.Future[_End | None]
+    time, push, glance = loop.time, caller.push, stream.reader.glance
+    end: _End | None = None
+    done: asyncio.Future[Exception | None]
 
-    def news() -> None:
+    def came(chunk: bytes | Diagnosis) -> None:
+        nonlocal end
+        # Per event, so the usual way is short.
         try:
-            while not done.done() and (chunk := reply.ready()) is not None:
+            pulse.since = time()
+            data = glance(chunk) if isinstance(chunk, bytes) else None
+            # Whoever waits may have been called away just now; an end that comes then must not be told.
+            if data is None and not done.done():
                 data, end = _read(stream, chunk)
-                pulse.heard()
-                keeps_up = not data or caller.push(data)
-                if end is not None or not keeps_up:
-                    done.set_result(end)
+            if data is not None and push(data) and end is None:
+                return
+            trouble = None
         except Exception as error:  # noqa: BLE001  # it is whoever waits that has to know
-            done.set_exception(error)
+            trouble = error
+        reply.follow(None)
+        if not done.done():
+            done.set_result(trouble)
 
     try:
-        while True:
+        while end is None:
             done = loop.create_future()
-            reply.follow(news)
-            news()
-            end = await done
-            reply.follow(None)
+            if not reply.follow(came):
+                break
+            if (trouble := await done) is not None:
+                raise trouble
             await pulse.room(caller)
-            if end is not None:
-                return end
     finally:
         reply.follow(None)
+    return end
 
 
 def _read(stream: Stream, chunk: bytes | Diagnosis) -> tuple[bytes, _End | None]:

@@ -23,34 +23,43 @@ _TRIES = 4
 
 
 class Mould:
-    """The bytes of a chunk before and behind its text, and between its text and its padding if it has any."""
+    """What stands before, between and behind the strings that differ: the text, and the padding if there is any."""
 
-    __slots__ = ("_after", "_before", "_between", "_from", "_least", "_upto", "used")
+    __slots__ = ("_after", "_before", "_between", "_frame", "_joint", "used")
 
     def __init__(self, before: bytes, between: bytes, after: bytes) -> None:
         """Each begins and ends with the quotes of the strings that it stands beside."""
         self._before, self._between, self._after = before, between, after
-        # What lies between the two is cut with its quotes.
-        self._from, self._upto = len(before) - 1, 1 - len(after)
-        self._least = len(before) + len(between) + len(after)
+        self._joint, self._frame = after + before, len(before) + len(after)
         self.used = False
         """Something fitted."""
 
-    def fits(self, event: bytes) -> bool:
-        """Is this event the one that was cast, with another text?"""
-        if not (event.startswith(self._before) and event.endswith(self._after) and len(event) > self._least):
+    def fits(self, data: bytes) -> bool:
+        """Is this the event that was cast, once or more often, with other texts?"""
+        inner = data.removeprefix(self._before).removesuffix(self._after)
+        if len(inner) + self._frame != len(data):
             return False
-        text = event[self._from : self._upto]
-        try:
+        for text in inner.split(self._joint) if len(inner) > self._frame else (inner,):
             if self._between:
-                text, _, padding = text.partition(self._between)
-                text += b'"'
-                orjson.loads(b'"' + padding)
-            orjson.loads(text)
-        except orjson.JSONDecodeError:
-            return False
+                text, between, padding = text.partition(self._between)
+                if not between or not _is_string(padding):
+                    return False
+            if not text or not _is_string(text):
+                return False
         self.used = True
-        return text != b'""'
+        return True
+
+
+def _is_string(letters: bytes) -> bool:
+    """Are they, between quotes, a string of JSON?"""
+    try:
+        text = letters.decode()
+        if '"' in text or "\\" in text or not text.isprintable():
+            # To parse it costs more by far, and few need it.
+            orjson.loads(b'"%b"' % letters)
+    except ValueError:
+        return False
+    return True
 
 
 def cast(event: bytes) -> Mould | None:
@@ -82,20 +91,20 @@ def _plain(event: bytes) -> bool:
 class Moulds:
     """The latest mould of one stream."""
 
-    __slots__ = ("_left", "_mould")
+    __slots__ = ("_left", "latest")
 
     def __init__(self) -> None:
-        self._mould: Mould | None = None
+        self.latest: Mould | None = None
         self._left = _TRIES
 
     def fit(self, event: bytes) -> bool:
         """Does the event need no parse? Then it is content, and changes nothing of what is known of its stream."""
-        return self._mould is not None and self._mould.fits(event)
+        return self.latest is not None and self.latest.fits(event)
 
     def learn(self, event: bytes) -> None:
         """The event was parsed, and is content."""
-        if self._mould is not None and self._mould.used:
+        if self.latest is not None and self.latest.used:
             self._left = _TRIES
         if self._left and (mould := cast(event)) is not None:
-            self._mould = mould
+            self.latest = mould
             self._left -= 1

@@ -184,6 +184,9 @@ class _Reader:
         self.usage: Usage | None = None
         self.model: str | None = None
 
+    def glance(self, data: bytes) -> bytes | None:
+        return None
+
     def feed(self, data: bytes) -> list[StreamEvent]:
         try:
             return [self._event(raw) for raw in self._splitter.feed(data)]
@@ -245,6 +248,10 @@ class ChoicesReader(_Reader):
     @property
     def whole(self) -> bool:
         return self._spoke and (self._done or not self._open)
+
+    def glance(self, data: bytes) -> bytes | None:
+        mould = self._moulds.latest
+        return data if mould is not None and not self._splitter.pending and mould.fits(data) else None
 
     def _event(self, raw: bytes) -> StreamEvent:
         if self._moulds.fit(raw):

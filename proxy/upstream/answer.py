@@ -36,10 +36,10 @@ class Answer:
         "_connection",
         "_end",
         "_ended",
-        "_follower",
         "_news",
         "_pieces",
         "_undo",
+        "follower",
         "headers",
         "held",
         "opened",
@@ -60,7 +60,8 @@ class Answer:
         self._ended = False
         self._end: Diagnosis | None = None
         self._news: asyncio.Future[None] | None = None
-        self._follower: Callable[[], None] | None = None
+        self.follower: Callable[[bytes | Diagnosis], None] | None = None
+        """Who gets what comes, at once; None: it is held until somebody reads it."""
 
     def open(self, status: int, headers: Headers, undo: codings.Undo | None) -> None:
         """The head is there; `undo` undoes the body's coding, if it has one."""
@@ -69,22 +70,24 @@ class Answer:
             self.opened.set_result(None)
 
     def add(self, data: bytes) -> None:
-        """Bytes of the body."""
+        """Bytes of the body, of which there is no follower."""
         self._pieces.append(data)
         self.held += len(data)
+        self._tell()
 
     def end(self, diagnosis: Diagnosis | None) -> None:
         """Nothing more comes: this was all, or the diagnosis says why not."""
         self._ended, self._end = True, diagnosis
         if not self.opened.done():
             self.opened.set_result(diagnosis)
-        self.tell()
+        if self.follower is not None:
+            self.follower(b"" if diagnosis is None else diagnosis)
+        else:
+            self._tell()
 
-    def tell(self) -> None:
+    def _tell(self) -> None:
         """Wake who waits for bytes."""
-        if self._follower is not None:
-            self._follower()
-        elif self._news is not None and not self._news.done():
+        if self._news is not None and not self._news.done():
             self._news.set_result(None)
 
     def ready(self) -> bytes | Diagnosis | None:
@@ -96,8 +99,17 @@ class Answer:
             return b"" if self._end is None else self._end
         return None
 
-    def follow(self, news: Callable[[], None] | None) -> None:
-        self._follower = news
+    def follow(self, news: Callable[[bytes | Diagnosis], None] | None) -> bool:
+        if self._undo is not None:
+            # A little of it can be much, which its reader would have to be able to wait with.
+            return False
+        self.follower = news
+        if news is not None:
+            if self._pieces:
+                news(self._take())
+            if self._ended and self.follower is news:
+                news(b"" if self._end is None else self._end)
+        return True
 
     async def chunk(self) -> bytes | Diagnosis:
         while (data := self.ready()) is None:
@@ -145,8 +157,8 @@ class Retyped:
     def ready(self) -> bytes | Diagnosis | None:
         return self._reply.ready()
 
-    def follow(self, news: Callable[[], None] | None) -> None:
-        self._reply.follow(news)
+    def follow(self, news: Callable[[bytes | Diagnosis], None] | None) -> bool:
+        return self._reply.follow(news)
 
     def close(self) -> None:
         self._reply.close()

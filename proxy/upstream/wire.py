@@ -57,11 +57,12 @@ class _Surplus(Exception):
 
 
 class Connection(asyncio.Protocol):
-    """One connection, used for one exchange after the other. The parser calls the methods that begin with `on_`."""
+    """One connection, used for one exchange after the other. The parser calls what begins with `on_`."""
 
     __slots__ = (
         "_answer",
         "_bodiless",
+        "_body",
         "_complete",
         "_fault",
         "_full",
@@ -78,11 +79,16 @@ class Connection(asyncio.Protocol):
         "_values",
         "heard",
         "idle_since",
+        "on_body",
     )
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
         self._loop = asyncio.get_running_loop()
+        self._body: list[bytes] = []
+        """What the parser has found of a body in the bytes that it is being fed."""
+        # Per event: nothing else is to be done with it, so no method of ours is called for it.
+        self.on_body = self._body.append
         # Servers of models are not the strictest writers of HTTP; what these let through is unambiguous.
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self._parser.set_dangerous_leniencies(
@@ -183,30 +189,34 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's own class does not derive from it
 
     def data_received(self, data: bytes) -> None:
-        answer = self._answer
-        if answer is None or self._parser is None:
+        answer, parser, body = self._answer, self._parser, self._body
+        if answer is None or parser is None:
             self.drop()
             return
         self.heard = True
         self._bodiless += len(data)
-        before = answer.held
+        broken = False
         try:
-            self._parser.feed_data(data)
+            parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._surplus = True
-            if not self._complete:
-                self._fail(TRUNCATED if answer.status else BAD_HTTP)
-                return
-        if self._complete:
-            self._finish(answer)
-            return
-        if answer.held != before:
+            broken = not self._complete
+        if body:
             self._bodiless = 0
-            answer.tell()
-        elif self._bodiless > HEADER_BUDGET:
+            data = body[0] if len(body) == 1 else b"".join(body)
+            body.clear()
+            follower = answer.follower
+            if follower is None:
+                answer.add(data)
+            else:
+                follower(data)
+        elif self._bodiless > HEADER_BUDGET and not self._complete:
+            broken = True
+        if broken:
             self._fail(TRUNCATED if answer.status else BAD_HTTP)
-            return
-        if answer.held > HIGH and not self._paused and self.usable:
+        elif self._complete:
+            self._finish(answer)
+        elif answer.held > HIGH and not self._paused and self.usable:
             self._paused = True
             self._transport.pause_reading()
 
@@ -268,10 +278,6 @@ class Connection(asyncio.Protocol):
         if status >= 200 or status == 101:
             headers = tuple(zip(names, values))  # noqa: B905  # as many; to say so costs as much as all of this
             answer.open(status, headers, codings.undo(names, values))
-
-    def on_body(self, data: bytes) -> None:
-        if self._answer is not None:
-            self._answer.add(data)
 
     def on_message_complete(self) -> None:
         self._names.clear()  # of trailers

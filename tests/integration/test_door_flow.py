@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+from collections.abc import Callable
 
 import pytest
 
@@ -245,3 +246,61 @@ async def test_what_came_before_the_break_is_read_first() -> None:
         await left.wait()
         assert to.connections() == Connections(0, 0, 0)
         assert await rest(answer) == (b"hello", Diagnosis(Cause.STREAM_BROKEN, "truncated"))
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(SOON):
+        while not condition():  # noqa: ASYNC110  # of what is looked at nobody tells
+            await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize(
+    ("last", "end"),
+    [(b"1\r\n!\r\n0\r\n\r\n", b""), (b"1\r\n!\r\nno chunk", Diagnosis(Cause.STREAM_BROKEN, "truncated"))],
+)
+async def test_a_follower_is_given_what_came_and_what_comes(last: bytes, end: bytes | Diagnosis) -> None:
+    """What lay there, then what comes, when it comes, and how it ended; after it has left all is held for the next."""
+
+    async def script(line: Line) -> None:
+        await line.request()
+        for piece in (_CHUNKED + b"5\r\nhello\r\n", b"3\r\n my\r\n4\r\n own\r\n", b"6\r\n world\r\n", last):
+            line.say(piece)
+            await more.wait()
+            more.clear()
+
+    def news(chunk: bytes | Diagnosis) -> None:
+        got.append(chunk)
+        if chunk in leaves:
+            answer.follow(None)
+
+    more, got, leaves = asyncio.Event(), list[bytes | Diagnosis](), {b" my own"}
+    async with scripted(script) as upstream, door() as to:
+        opened_one, _ = await opened(to, upstream.url)
+        assert isinstance(opened_one, Answer)
+        answer = opened_one
+        await _until(lambda: answer.held > 0)
+        assert answer.follow(news)
+        assert got == [b"hello"]
+        more.set()
+        await _until(lambda: got == [b"hello", b" my own"])
+        more.set()
+        await _until(lambda: answer.held == len(b" world"))
+        assert got == [b"hello", b" my own"]
+        assert answer.follow(news)
+        assert got[2:] == [b" world"]
+        more.set()
+        await _until(lambda: got[3:] == [b"!", end])
+        assert answer.follow(news)
+        assert got[4:] == [end, end]
+        more.set()
+
+
+async def test_what_is_undone_is_not_followed() -> None:
+    """A little of it may grow beyond what its reader can take at once."""
+    packed = gzip.compress(b"hello")
+    sent = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%b" % (len(packed), packed)
+    async with scripted(answered(sent)) as upstream, door() as to:
+        answer, _ = await opened(to, upstream.url)
+        assert isinstance(answer, Answer)
+        assert not answer.follow(lambda chunk: pytest.fail("it was followed"))
+        assert await rest(answer) == (b"hello", None)

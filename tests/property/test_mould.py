@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from proxy.providers.mould import cast
 from proxy.providers.openai import stream_reader
-from proxy.terms import CHAT
+from proxy.terms import CHAT, Sign
 
 _SHAPES = [
     b'data: {"id":"c","model":"m","choices":[{"index":0,"delta":{"content":"%b"},"finish_reason":null}]}\n\n',
@@ -68,6 +68,50 @@ def _event(chunk: _Chunk) -> bytes:
     shape, text, padding = chunk
     written = _SHAPES[shape]
     return written % ((text, padding) if written.count(b"%b") == 2 else text)
+
+
+@given(_STREAMS, st.lists(st.integers(1, 4)), st.lists(st.integers(0, 400)))
+@example([(0, b"a", b""), (0, b"b", b""), (0, b"c", b""), (0, b'\\"', b"")], [1, 3], [])
+@example([(2, b"a", b"x"), (2, b"b", b""), (2, b"c", b"y"), (2, b'b","obfuscation":"c', b"")], [1, 2, 1], [])
+@example([(0, b"a", b""), (0, b"b", b""), (0, b"c", b"")], [1, 2], [140])
+def test_a_glance_tells_what_reading_would_tell(chunks: list[_Chunk], together: list[int], cuts: list[int]) -> None:
+    """However many events come at once, and wherever they are cut: the same bytes, all of them content."""
+    quick, parsed = stream_reader(CHAT), stream_reader(CHAT)
+    whole = [_event(chunk) for chunk in chunks]
+    pieces = []
+    for count in (*together, len(whole)):
+        pieces.append(b"".join(whole[:count]))
+        del whole[:count]
+    for number, cut in enumerate(cuts[: len(pieces) - 1]):
+        # Some bytes come a piece later.
+        piece, pieces[number] = pieces[number], pieces[number][:cut]
+        pieces[number + 1] = piece[cut:] + pieces[number + 1]
+    for piece in pieces:
+        glimpsed = quick.glance(piece)
+        read = parsed.feed(piece)
+        if glimpsed is None:
+            assert quick.feed(piece) == read
+        else:
+            assert glimpsed == piece == b"".join(event.raw for event in read)
+            assert {event.sign for event in read} == {Sign.CONTENT}
+        assert (quick.usage, quick.model, quick.whole) == (parsed.usage, parsed.model, parsed.whole)
+    assert quick.finish() == parsed.finish()
+
+
+def test_most_of_a_stream_is_seen_at_a_glance() -> None:
+    """Once one was read: alone or several together, but nothing cut, and nothing behind the beginning of another."""
+    for shape in (0, 1, 2, 3):
+        reader = stream_reader(CHAT)
+        event = _event((shape, b" word", b"aa"))
+        reader.feed(event)
+        for piece in (event, event * 3, _event((shape, b'a \\"b\\"', b"")), event * 2):
+            assert reader.glance(piece) == piece
+        assert reader.glance(event + event[:-1]) is None
+        assert reader.glance(b"") is None
+        reader.feed(event[:1])
+        assert reader.glance(event) is None
+        assert [each.raw for each in reader.feed(event[1:])] == [event]
+        assert reader.glance(event) == event
 
 
 @given(_STREAMS)

@@ -46,6 +46,9 @@ class MessagesReader:
     def whole(self) -> bool:
         return self._finished and self._stopped
 
+    def glance(self, data: bytes) -> bytes | None:
+        return None
+
     def feed(self, data: bytes) -> list[StreamEvent]:
         try:
             raws = self._splitter.feed(data)

@@ -47,6 +47,9 @@ class ResponsesRetold:
     def whole(self) -> bool:
         return self._ended
 
+    def glance(self, data: bytes) -> bytes | None:
+        return None
+
     def feed(self, data: bytes) -> list[StreamEvent]:
         return self._retold(self._responses.feed(data))
 

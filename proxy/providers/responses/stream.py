@@ -33,6 +33,9 @@ class ChatRetold:
     def whole(self) -> bool:
         return self._ended
 
+    def glance(self, data: bytes) -> bytes | None:
+        return None
+
     def feed(self, data: bytes) -> list[StreamEvent]:
         return self._retold(self._chat.feed(data))
 

@@ -49,8 +49,8 @@ class Open:
     def ready(self) -> bytes | Diagnosis | None:
         return b""
 
-    def follow(self, news: Callable[[], None] | None) -> None:
-        pass
+    def follow(self, news: Callable[[bytes | Diagnosis], None] | None) -> bool:
+        return False
 
     def close(self) -> None:
         pass

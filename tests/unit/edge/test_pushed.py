@@ -1,0 +1,190 @@
+"""A stream that nobody waits for, event by event: what comes is written at once, and an end is told to one alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from proxy.edge.caller import Caller
+from proxy.edge.relay import Pulse, relay_stream
+from proxy.providers.openai import stream_reader
+from proxy.terms import CHAT, Accepted, Cause, Diagnosis, Headers, Interrupted, Stream
+
+_FINISH = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+_DONE = b"data: [DONE]\n\n"
+_BROKEN = Diagnosis(Cause.STREAM_BROKEN, "reset")
+_News = Callable[[bytes | Diagnosis], None]
+
+
+def _text(text: str) -> bytes:
+    return b'data: {"choices":[{"index":0,"delta":{"content":"%b"}}]}\n\n' % text.encode()
+
+
+@dataclass
+class _Reply:
+    """What comes is `give`n by the test."""
+
+    status: int = 200
+    headers: Headers = ()
+    news: _News | None = None
+    held: list[bytes | Diagnosis] = field(default_factory=list)
+
+    def ready(self) -> bytes | Diagnosis | None:
+        return self.held.pop(0) if self.held else None
+
+    def follow(self, news: _News | None) -> bool:
+        self.news = news
+        while self.held and self.news is not None:
+            self.news(self.held.pop(0))
+        return True
+
+    def give(self, *chunks: bytes | Diagnosis) -> None:
+        """Something comes, at once or for whoever follows next."""
+        for chunk in chunks:
+            if self.news is None:
+                self.held.append(chunk)
+            else:
+                self.news(chunk)
+
+    async def chunk(self) -> bytes | Diagnosis:
+        return self.held.pop(0) if self.held else b""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@dataclass
+class _Caller:
+    """Remembers what it was told; `slow`: it does not keep up until it is let."""
+
+    told: list[bytes] = field(default_factory=list)
+    slow: bool = False
+    gone: bool = False
+    ended: str = ""
+    free: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def write(self, data: bytes) -> None:
+        self.push(data)
+
+    def push(self, data: bytes) -> bool:
+        if self.gone:
+            raise ConnectionResetError("the caller has left")
+        if data:
+            self.told.append(data)
+        return not self.slow
+
+    async def room(self) -> None:
+        if self.slow:
+            await self.free.wait()
+
+    async def finish(self, *, close: bool = False) -> None:
+        self.ended = "closed" if close else "whole"
+
+    def cut(self) -> None:
+        self.ended = "cut"
+
+
+class _Relay:
+    """One answer on its way, whose first text has been told."""
+
+    def __init__(self) -> None:
+        self.reply, self.caller = _Reply(), _Caller()
+        reader = stream_reader(CHAT)
+        first = reader.feed(_text("Hello"))
+        stream = Stream((*first,), reader, _diagnosed)
+        self.pulse = Pulse(_beat, 60, 60)
+        caller = cast(Caller, self.caller)
+        ended = relay_stream(Accepted(self.reply, stream=stream), stream, caller, self.pulse, lambda cut: b"cut")
+        self.task = asyncio.ensure_future(ended)
+
+    async def begun(self) -> None:
+        """It follows its answer."""
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert self.reply.news is not None
+        assert self.caller.told == [_text("Hello")]
+        self.caller.told.clear()
+
+
+def _diagnosed(error: Mapping[str, Any]) -> Diagnosis:
+    return Diagnosis(Cause.SERVER, str(error["code"]))
+
+
+async def _beat() -> None:
+    raise AssertionError("nobody waits for a sign of life")
+
+
+async def test_what_comes_is_written_before_anybody_wakes() -> None:
+    """Plain events as they came, several together, one that is cut, and the end."""
+    relay = _Relay()
+    await relay.begun()
+    relay.reply.give(_text("a"), _text("b") + _text("c"), _text("d")[:9])
+    assert relay.caller.told == [_text("a"), _text("b") + _text("c")]
+    relay.reply.give(_text("d")[9:] + _FINISH, _DONE)
+    assert relay.caller.told[2:] == [_text("d") + _FINISH, _DONE]
+    assert relay.reply.news is None
+    assert await relay.task is None
+    assert relay.caller.ended == "whole"
+
+
+@pytest.mark.parametrize("left", [(_text("b"), _FINISH, _DONE), (_FINISH + _DONE,)])
+async def test_who_does_not_keep_up_is_given_nothing_more(left: tuple[bytes, ...]) -> None:
+    """What comes meanwhile stays with the answer, and goes on from there."""
+    relay = _Relay()
+    await relay.begun()
+    relay.caller.slow = True
+    relay.reply.give(_text("a"), *left)
+    assert relay.caller.told == [_text("a")]
+    await asyncio.sleep(0)
+    assert relay.pulse.writing
+    relay.caller.slow = False
+    relay.caller.free.set()
+    assert await relay.task is None
+    assert relay.caller.told == [_text("a"), *left]
+
+
+@pytest.mark.parametrize(
+    ("last", "cut"),
+    [
+        (_BROKEN, _BROKEN),
+        (b"", Diagnosis(Cause.STREAM_BROKEN, "truncated")),
+        (b"data: {\n\n", Diagnosis(Cause.STREAM_BROKEN, "garbage")),
+        (b'data: {"error":{"code":"x"}}\n\n', Diagnosis(Cause.SERVER, "x")),
+    ],
+)
+async def test_a_broken_answer_says_so(last: bytes | Diagnosis, cut: Diagnosis) -> None:
+    """After what came of it, and nothing follows."""
+    relay = _Relay()
+    await relay.begun()
+    relay.reply.give(_text("a"), last)
+    assert await relay.task == Interrupted(cut)
+    assert relay.caller.told == [_text("a"), b"cut"]
+    assert relay.caller.ended == "closed"
+
+
+async def test_an_end_that_comes_too_late_is_not_told() -> None:
+    """The limit of time ran out in the same moment: what was told to be cut must not look whole."""
+    relay = _Relay()
+    await relay.begun()
+    news = relay.reply.news
+    assert news is not None
+    relay.task.cancel()
+    news(_FINISH + _DONE)
+    assert relay.caller.told == []
+    with pytest.raises(asyncio.CancelledError):
+        await relay.task
+    assert relay.reply.news is None
+
+
+async def test_a_caller_who_has_left_is_noticed_by_whoever_waits() -> None:
+    """The upstream's connection, which brought the event, has nothing to do with it."""
+    relay = _Relay()
+    await relay.begun()
+    relay.caller.gone = True
+    relay.reply.give(_text("a"))
+    with pytest.raises(ConnectionResetError):
+        await relay.task
