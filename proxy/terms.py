@@ -171,9 +171,9 @@ class StreamReader(Protocol):
     model: str | None
     """The model that the upstream says it served."""
 
-    def glance(self, data: bytes) -> bytes | None:
-        """What the caller gets of `data`, if that is whole events of content and nothing else is to be learnt of them.
-        None: nothing was read, and `data` is to be fed.
+    def glance(self, data: bytes) -> int:
+        """How many bytes of `data`, from its first one on, are for the caller as they are: whole events of content, of
+        which nothing else is to be learnt. Only what is behind them is to be fed.
         """
         ...
 

@@ -172,11 +172,15 @@ async def _pushed(reply: Reply, stream: Stream, caller: Caller, pulse: Pulse) ->
         # Per event, so the usual way is short.
         try:
             pulse.since = time()
-            data = glance(chunk) if isinstance(chunk, bytes) else None
-            # Whoever waits may have been called away just now; an end that comes then must not be told.
-            if data is None and not done.done():
-                data, end = _read(stream, chunk)
-            if data is not None and push(data) and end is None:
+            plain = 0
+            if isinstance(chunk, bytes) and (plain := glance(chunk)) == len(chunk) > 0:
+                data = chunk
+            elif done.done():
+                # Whoever waits was called away just now: an end that comes then must not be told.
+                data = b""
+            else:
+                data, end = _read(stream, chunk, plain)
+            if push(data) and end is None:
                 return
             trouble = None
         except Exception as error:  # noqa: BLE001  # it is whoever waits that has to know
@@ -198,11 +202,13 @@ async def _pushed(reply: Reply, stream: Stream, caller: Caller, pulse: Pulse) ->
     return end
 
 
-def _read(stream: Stream, chunk: bytes | Diagnosis) -> tuple[bytes, _End | None]:
+def _read(stream: Stream, chunk: bytes | Diagnosis, plain: int = 0) -> tuple[bytes, _End | None]:
+    """What of it is for the caller, of which so much is at a glance; and the end, if it is there."""
     if isinstance(chunk, Diagnosis):
         return b"", (chunk, False)
     reader = stream.reader
-    return _told(stream, reader.feed(chunk) if chunk else reader.finish(), ended=not chunk)
+    data, end = _told(stream, reader.feed(chunk[plain:]) if chunk else reader.finish(), ended=not chunk)
+    return chunk[:plain] + data, end
 
 
 def _told(stream: Stream, events: Sequence[StreamEvent], *, ended: bool) -> tuple[bytes, _End | None]:

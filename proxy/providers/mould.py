@@ -34,20 +34,36 @@ class Mould:
         self.used = False
         """Something fitted."""
 
-    def fits(self, data: bytes) -> bool:
-        """Is this the event that was cast, once or more often, with other texts?"""
+    def reach(self, data: bytes) -> int:
+        """How many bytes are the event that was cast, once or more often, with other texts? From the first one on."""
         inner = data.removeprefix(self._before).removesuffix(self._after)
-        if len(inner) + self._frame != len(data):
-            return False
-        for text in inner.split(self._joint) if len(inner) > self._frame else (inner,):
-            if self._between:
-                text, between, padding = text.partition(self._between)
-                if not between or not _is_string(padding):
-                    return False
-            if not text or not _is_string(text):
+        if len(inner) + self._frame == len(data) and len(inner) < self._frame:
+            # One event, as nearly all come.
+            reached = len(data) if self._tells(inner) else 0
+        else:
+            reached = self._reach(data)
+        self.used = self.used or reached > 0
+        return reached
+
+    def _reach(self, data: bytes) -> int:
+        if not data.startswith(self._before):
+            return 0
+        reached = 0
+        *texts, last = data[len(self._before) :].split(self._joint)
+        # Behind the last there may be anything: an event that is cut, or another one.
+        for text in (*texts, *last.split(self._after, 1)[:-1]):
+            if not self._tells(text):
+                break
+            reached += self._frame + len(text)
+        return reached
+
+    def _tells(self, text: bytes) -> bool:
+        """Is it a text, or a text and its padding?"""
+        if self._between:
+            text, between, padding = text.partition(self._between)
+            if not between or not _is_string(padding):
                 return False
-        self.used = True
-        return True
+        return bool(text) and _is_string(text)
 
 
 def _is_string(letters: bytes) -> bool:
@@ -99,7 +115,7 @@ class Moulds:
 
     def fit(self, event: bytes) -> bool:
         """Does the event need no parse? Then it is content, and changes nothing of what is known of its stream."""
-        return self.latest is not None and self.latest.fits(event)
+        return self.latest is not None and self.latest.reach(event) == len(event)
 
     def learn(self, event: bytes) -> None:
         """The event was parsed, and is content."""

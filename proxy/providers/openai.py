@@ -184,8 +184,8 @@ class _Reader:
         self.usage: Usage | None = None
         self.model: str | None = None
 
-    def glance(self, data: bytes) -> bytes | None:
-        return None
+    def glance(self, data: bytes) -> int:
+        return 0
 
     def feed(self, data: bytes) -> list[StreamEvent]:
         try:
@@ -249,9 +249,9 @@ class ChoicesReader(_Reader):
     def whole(self) -> bool:
         return self._spoke and (self._done or not self._open)
 
-    def glance(self, data: bytes) -> bytes | None:
+    def glance(self, data: bytes) -> int:
         mould = self._moulds.latest
-        return data if mould is not None and not self._splitter.pending and mould.fits(data) else None
+        return 0 if mould is None or self._splitter.pending else mould.reach(data)
 
     def _event(self, raw: bytes) -> StreamEvent:
         if self._moulds.fit(raw):

@@ -46,8 +46,8 @@ class MessagesReader:
     def whole(self) -> bool:
         return self._finished and self._stopped
 
-    def glance(self, data: bytes) -> bytes | None:
-        return None
+    def glance(self, data: bytes) -> int:
+        return 0
 
     def feed(self, data: bytes) -> list[StreamEvent]:
         try:

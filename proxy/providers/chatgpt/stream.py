@@ -93,8 +93,8 @@ class Gatherer:
     def whole(self) -> bool:
         return self._answer() is not None
 
-    def glance(self, data: bytes) -> bytes | None:
-        return None
+    def glance(self, data: bytes) -> int:
+        return 0
 
     def feed(self, data: bytes) -> list[StreamEvent]:
         return self._gathered(self._reader.feed(data))

@@ -33,8 +33,8 @@ class ChatRetold:
     def whole(self) -> bool:
         return self._ended
 
-    def glance(self, data: bytes) -> bytes | None:
-        return None
+    def glance(self, data: bytes) -> int:
+        return 0
 
     def feed(self, data: bytes) -> list[StreamEvent]:
         return self._retold(self._chat.feed(data))
