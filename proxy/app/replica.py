@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import itertools
 import random
 import secrets
 import time
@@ -51,7 +50,7 @@ from proxy.config.edits import unsettled
 from proxy.config.state_dir import KeepError, StateDir
 from proxy.edge.exchange import Serving
 from proxy.edge.identity import Identity
-from proxy.edge.openai import Edge, Sinks
+from proxy.edge.openai import Edge, Sinks, numbered
 from proxy.record import happenings, lag
 from proxy.record.ended import Ended
 from proxy.record.journal import Journal
@@ -109,7 +108,7 @@ class Replica:
         asking: Counter[str] = Counter()
         serving = self._serving(config, bindings)
         self._ended = Ended(self._tell, log.failed)
-        self.edge = Edge(serving, Sinks(self._ended.add, log.failed), asking, _numbered(run), time.time)
+        self.edge = Edge(serving, Sinks(self._ended.add, log.failed), asking, numbered(run), time.time)
         self._metrics = Metrics(
             Now(
                 bindings=self._bindings,
@@ -396,8 +395,3 @@ class Replica:
 
 def _unix_of_monotonic(apart: float) -> Callable[[float], float]:
     return lambda at: at + apart
-
-
-def _numbered(name: str) -> Callable[[], str]:
-    count = itertools.count(1)
-    return lambda: f"req_{name}{next(count):06x}"

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -284,6 +285,12 @@ class Edge:
         exchange.outcome = "success"
         await exchange.caller.send(200, [_JSON, *exchange.fields()], orjson.dumps(body))
         return None
+
+
+def numbered(run: str) -> Callable[[], str]:
+    """Makes request ids; `run` is borne by one process alone."""
+    count = itertools.count(1)
+    return lambda: f"req_{run}{next(count):06x}"
 
 
 def _card(assistant: str) -> dict[str, Any]:
