@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from proxy.breaker.state import CLOSED
-from proxy.record.document import breaker_document, document, writable
+from proxy.record.document import breaker_document, document, milliseconds, writable
 from proxy.routing.decision import Attempted, Decision
 
 _MOST = 1000
@@ -120,32 +120,31 @@ class Lines:
         # What did not just serve says in `reason` how long it took.
         if last is None or step.outcome != "served":
             return self._first(alike, decision)
-        # What follows is document.milliseconds, written out, for a call costs more than all of it.
         facts, arrived, spent = last.facts, decision.started, decision.duration - decision.waited
         facts["request_id"] = decision.request_id
         facts["at"] = self._stamp(decision.at)
-        facts["duration_ms"] = (decision.duration * 1e6 + 0.5) // 1 / 1e3
-        facts["overhead_ms"] = (spent * 1e6 + 0.5) // 1 / 1e3 if spent > 0.0 else 0.0
+        facts["duration_ms"] = milliseconds(decision.duration)
+        facts["overhead_ms"] = milliseconds(spent) if spent > 0.0 else 0.0
         facts["body_in"], facts["body_out"] = decision.body_in, decision.body_out
         if called is not None:
             facts["caller_request_id"] = called
         if model is not None:
             facts["served_model"] = model
         if first_byte is not None:
-            facts["first_byte_ms"] = (first_byte * 1e6 + 0.5) // 1 / 1e3
+            facts["first_byte_ms"] = milliseconds(first_byte)
         if usage is not None:
             told = last.usage
             told["input"], told["output"] = usage.input, usage.output
             told["cache_read"], told["reasoning"] = usage.cache_read, usage.reasoning
         one = last.step
-        one["started_ms"] = ((step.started - arrived) * 1e6 + 0.5) // 1 / 1e3
-        one["ended_ms"] = ((step.ended - arrived) * 1e6 + 0.5) // 1 / 1e3
+        one["started_ms"] = milliseconds(step.started - arrived)
+        one["ended_ms"] = milliseconds(step.ended - arrived)
         if connected is not None:
-            one["connected_ms"] = ((connected - arrived) * 1e6 + 0.5) // 1 / 1e3
+            one["connected_ms"] = milliseconds(connected - arrived)
         if began is not None:
-            one["first_byte_ms"] = ((began - arrived) * 1e6 + 0.5) // 1 / 1e3
+            one["first_byte_ms"] = milliseconds(began - arrived)
         if first_token is not None:
-            one["first_token_ms"] = ((first_token - arrived) * 1e6 + 0.5) // 1 / 1e3
+            one["first_token_ms"] = milliseconds(first_token - arrived)
         if upstream_id is not None:
             one["upstream_request_id"] = upstream_id
         return facts
