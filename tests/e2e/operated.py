@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 
 from proxy.demo.simulator import Simulator
+from tests.e2e import warm
 from tests.e2e.caller import chain, source, written
 from tests.e2e.replica import HOMEPORT, Replica
 
@@ -122,16 +123,7 @@ async def operated(
         settings = settings | {"admin": {"listen": "127.0.0.1:0", "token": token}}
     file = directory / "homeport.yaml"
     file.write_text(written(**settings))
-    process = await asyncio.create_subprocess_exec(
-        HOMEPORT,
-        "serve",
-        "-c",
-        file,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, **(env or {})},
-        limit=1024 * 1024,
-    )
+    process = await warm.start("serve", "-c", file, env={**os.environ, **(env or {})}, stdout=True)
     replica = Replica(process)
     try:
         ready = await replica.line("ready")

@@ -7,7 +7,6 @@ import contextlib
 import os
 import re
 import signal
-import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,17 +15,21 @@ import aiohttp
 import orjson
 from openai import AsyncOpenAI
 
+from tests.e2e import warm
+from tests.e2e.warm import HOMEPORT
+
+__all__ = ["HOMEPORT", "WITHOUT_LANE", "Replica", "serve"]
+
 _START = 20.0
 """Seconds; ten times what it needs."""
 WITHOUT_LANE = "HOMEPORT_TESTS_WITHOUT_LANE"
 """Set where all that is tested of the lane shall hold without it."""
-HOMEPORT = Path(sys.executable).with_name("homeport")
 
 
 class Replica:
     """`homeport serve` with one configuration."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: warm.Process) -> None:
         self.process = process
         self.lines: list[dict[str, Any]] = []
         """Its log so far."""
@@ -120,15 +123,7 @@ async def serve(directory: Path, config: str, env: Mapping[str, str] | None = No
     if os.environ.get(WITHOUT_LANE):
         head += "lane: off\n"
     file.write_text(head + config)
-    process = await asyncio.create_subprocess_exec(
-        HOMEPORT,
-        "serve",
-        "-c",
-        file,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, **(env or {})},
-        limit=1024 * 1024,
-    )
+    process = await warm.start("serve", "-c", file, env={**os.environ, **(env or {})})
     replica = Replica(process)
     try:
         ready = await replica.line("ready")

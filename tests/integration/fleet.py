@@ -24,8 +24,9 @@ import orjson
 
 import proxy
 from proxy.demo.simulator import Simulator
+from tests.e2e import warm
 from tests.e2e.caller import chain, source, written
-from tests.e2e.replica import HOMEPORT, Replica
+from tests.e2e.replica import Replica
 
 THRESHOLD = 3
 """Failures that trip, by default."""
@@ -91,15 +92,7 @@ class Fleet:
         }
         file = folder / "homeport.yaml"
         file.write_text(written(**(config | self._more)))
-        process = await asyncio.create_subprocess_exec(
-            HOMEPORT,
-            "serve",
-            "-c",
-            file,
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(_ROOT)},
-            limit=1024 * 1024,
-        )
+        process = await warm.start("serve", "-c", file, env={**os.environ, "PYTHONPATH": str(_ROOT)})
         replica = Replica(process)
         self._stack.push_async_callback(replica.close)
         ready = await replica.line("ready")
