@@ -236,7 +236,8 @@ async def test_a_reader_that_takes_nothing_in_holds_up_nobody(
             if number % 100 == 99:
                 # It hears all of it, however fast this machine is.
                 await quick.heard(ids[-1])
-        assert slowest < 2
+        # What the one who does not read holds up is held up until it reads: for ever. This says so before a limit does.
+        assert slowest < PATIENCE / 3
         assert quick.of("gap") == []
         assert quick.requests() == ids
         got = bytearray()

@@ -13,6 +13,7 @@ from proxy.terms import Cause, Diagnosis
 from proxy.upstream import codings, wire
 from proxy.upstream.client import Answer, Connections
 from tests.integration.asking import OK, ask, door, opened, rest
+from tests.integration.pace import paced
 from tests.integration.scripted import SOON, Line, answered, scripted
 
 _MIB = 1024 * 1024
@@ -170,12 +171,13 @@ async def test_an_answer_that_is_given_up_ends_at_the_upstream_at_once(stream: b
         answer, _ = await opened(to, upstream.url)
         assert isinstance(answer, Answer)
         assert await answer.chunk() == b"hello"
-        given_up = asyncio.get_running_loop().time()
-        answer.close()
-        answer.close()
-        assert to.connections().in_use == 0
-        await upstream.seen(lambda: bool(left))
-        assert left[0] - given_up < 0.2  # ten times what it should take
+        async with paced() as pace:
+            given_up = asyncio.get_running_loop().time()
+            answer.close()
+            answer.close()
+            assert to.connections().in_use == 0
+            await upstream.seen(lambda: bool(left))
+            assert left[0] - given_up - pace.lost() < 0.2  # ten times what it should take
         assert await answer.chunk() == Diagnosis(Cause.STREAM_BROKEN, "truncated")
 
 
@@ -187,11 +189,12 @@ async def test_an_answer_in_full_flow_is_given_up_at_once(read: bool) -> None:
         answer, _ = await opened(to, upstream.url)
         assert isinstance(answer, Answer)
         await (answer.chunk() if read else hose.stuck())
-        given_up = asyncio.get_running_loop().time()
-        answer.close()
-        await upstream.seen(lambda: hose.left is not None)
-        assert hose.left is not None
-        assert hose.left - given_up < 0.2
+        async with paced() as pace:
+            given_up = asyncio.get_running_loop().time()
+            answer.close()
+            await upstream.seen(lambda: hose.left is not None)
+            assert hose.left is not None
+            assert hose.left - given_up - pace.lost() < 0.2
 
 
 @pytest.mark.parametrize("body", [b"small", bytes(16 * _MIB)], ids=["small", "large"])
@@ -208,13 +211,14 @@ async def test_who_leaves_before_the_answer_takes_the_request_along(body: bytes)
     async with scripted(script) as upstream, door(max_connections=1) as to:
         asking = asyncio.create_task(ask(to, upstream.url, body))
         await begun.wait()
-        cancelled = asyncio.get_running_loop().time()
-        asking.cancel()
-        await asyncio.wait({asking})
-        assert asking.cancelled()
-        assert to.connections() == Connections(0, 0, 0)
-        await upstream.seen(lambda: bool(left))
-        assert left[0] - cancelled < 0.2
+        async with paced() as pace:
+            cancelled = asyncio.get_running_loop().time()
+            asking.cancel()
+            await asyncio.wait({asking})
+            assert asking.cancelled()
+            assert to.connections() == Connections(0, 0, 0)
+            await upstream.seen(lambda: bool(left))
+            assert left[0] - cancelled - pace.lost() < 0.2
 
 
 async def test_who_reads_slowly_gets_all_of_it() -> None:
