@@ -20,8 +20,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 REFUSE = Mood("refuse")
 """Nobody listens: the simulator is stopped."""
-FIRST_BYTE, FIRST_TOKEN = {"first_byte": "400ms"}, {"first_token": "400ms"}
-ATTEMPT, IDLE = {"attempt": "400ms"}, {"idle": "400ms"}
+FIRST_BYTE, FIRST_TOKEN = {"first_byte": "1s"}, {"first_token": "1s"}
+ATTEMPT, IDLE = {"attempt": "1s"}, {"idle": "1s"}
+"""Of a fallback that is well, too: it has to answer within them on a busy machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,8 @@ CASES = [
 ]
 
 QUIRKS = {
-    "drip": (replace(moods.drip(0.0005), text="Yes."), IDLE),
+    # Limits of time are other tests' matter: here each of hundreds of bytes may be late.
+    "drip": (replace(moods.drip(0.0005), text="Yes."), {"idle": "20s"}),
     "slow-headers": (moods.slow_headers(0.0005), {}),
     "stale": (moods.stale(), {}),
     "gzip": (moods.compressed(), {}),

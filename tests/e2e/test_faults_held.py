@@ -27,7 +27,7 @@ FORMS = pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
 def _config(first: Simulator, second: Simulator, _: Simulator) -> str:
     assistants = {
         "held": chain("first/held", "second/small", timeouts=HELD),
-        "held-briefly": chain("first/brief", "second/small", timeouts={**HELD, "first_byte": "600ms"}),
+        "held-briefly": chain("first/brief", "second/small", timeouts={**HELD, "first_byte": "1500ms"}),
         "held-refused": chain("first/refused", "second/refused", timeouts=HELD),
         "held-fault": chain("first/held", "second/small", timeouts=HELD),
         "held-limited": chain("first/limited", "second/limited", timeouts=HELD),

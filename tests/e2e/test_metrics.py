@@ -431,16 +431,20 @@ async def test_an_answer_without_usage_is_counted(bot: Bot) -> None:
 
 async def test_a_held_event_loop_is_seen(bot: Bot) -> None:
     """While the process is stopped its timers ring late, and the histogram says by how much."""
-    replica = await bot()
-    async with asyncio.timeout(10):
-        while not (await Scrape.of(replica)).total("homeport_event_loop_lag_seconds_count"):
-            pass
-    assert (await Scrape.of(replica)).total("homeport_event_loop_lag_seconds_sum") < 0.5
+    lag, replica = "homeport_event_loop_lag_seconds", await bot()
+    quiet = await Scrape.of(replica)
+    async with asyncio.timeout(30):
+        # On a busy machine a ring may be late by itself, but not each of them.
+        while True:
+            before, quiet = quiet, await Scrape.of(replica)
+            rings, late = (quiet.total(f"{lag}_{each}") - before.total(f"{lag}_{each}") for each in ("count", "sum"))
+            if rings and late < 0.25:
+                break
     replica.process.send_signal(signal.SIGSTOP)
     await asyncio.sleep(1.2)
     replica.process.send_signal(signal.SIGCONT)
     async with asyncio.timeout(10):
-        while (await Scrape.of(replica)).total("homeport_event_loop_lag_seconds_sum") < 0.9:
+        while (await Scrape.of(replica)).total(f"{lag}_sum") < quiet.total(f"{lag}_sum") + 0.9:
             pass
 
 

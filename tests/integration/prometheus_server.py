@@ -104,6 +104,27 @@ async def scraping(folder: Path, replicas: Sequence[str]) -> AsyncIterator[Prome
         "scrape_configs": [{"job_name": "homeport", "static_configs": [{"targets": targets}]}],
     }
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    process, port = await _started(folder)
+    try:
+        async with aiohttp.ClientSession() as session:
+            server = PrometheusServer(port, session)
+            async with asyncio.timeout(_PATIENCE):
+                while not await server.ready():
+                    if process.returncode is not None:
+                        said = (folder / "prometheus.log").read_text()
+                        assert "address already in use" in said, said
+                        # Somebody else has taken the port in between.
+                        process, port = await _started(folder)
+                        server = PrometheusServer(port, session)
+                    await asyncio.sleep(0.05)
+            yield server
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+async def _started(folder: Path) -> tuple[asyncio.subprocess.Process, int]:
     port = _free_port()
     with (folder / "prometheus.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
@@ -114,15 +135,4 @@ async def scraping(folder: Path, replicas: Sequence[str]) -> AsyncIterator[Prome
             stdout=log,
             stderr=log,
         )
-    try:
-        async with aiohttp.ClientSession() as session:
-            server = PrometheusServer(port, session)
-            async with asyncio.timeout(_PATIENCE):
-                while not await server.ready():
-                    assert process.returncode is None, (folder / "prometheus.log").read_text()
-                    await asyncio.sleep(0.05)
-            yield server
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
+    return process, port
