@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import orjson
 
-LIMIT = 5.0
-"""Seconds for anything that is to happen."""
+LIMIT = 30.0
+"""Seconds for anything that is to happen, on a busy machine too."""
 
 
 class Raw:

@@ -22,6 +22,7 @@ from openai.types.chat import (
 )
 from openai.types.responses import ResponseOutputMessage
 
+from proxy.demo.moods import Mood
 from proxy.demo.simulator import Simulator
 from tests.unit.demo.raw import connect
 
@@ -33,6 +34,8 @@ TOOL: ChatCompletionToolParam = {
         "parameters": {"type": "object", "properties": {"number": {"type": "integer"}, "carrier": {"type": "string"}}},
     },
 }
+_LONG = 0.6
+"""Seconds of silence that are still seen by a reader who was late, on a busy machine, for what came before it."""
 
 
 @pytest.fixture
@@ -172,6 +175,7 @@ async def test_tools_that_are_merely_offered_are_left_alone(client: AsyncOpenAI)
 
 async def test_a_reasoning_model_is_silent_then_thinks_aloud(north: Simulator, client: AsyncOpenAI) -> None:
     """Role at once, silence as long as it thinks, reasoning, and only then text."""
+    north.mood = Mood(thinks=_LONG)
     stream = await client.chat.completions.create(model="thinking-1", messages=ASKED, stream=True)
     seen: list[tuple[float, str]] = [(time.monotonic(), _kind(chunk)) async for chunk in stream]
     kinds = [kind for _, kind in seen]
@@ -288,8 +292,9 @@ async def test_responses_call_a_forced_tool(client: AsyncOpenAI) -> None:
     assert orjson.loads(call.arguments) == {"n": 1}
 
 
-async def test_responses_of_a_reasoning_model(client: AsyncOpenAI) -> None:
+async def test_responses_of_a_reasoning_model(north: Simulator, client: AsyncOpenAI) -> None:
     """A reasoning item comes first, with silence in it."""
+    north.mood = Mood(thinks=_LONG)
     stream = await client.responses.create(model="thinking-1", input="Where?", stream=True)
     seen = [(time.monotonic(), event) async for event in stream]
     kinds = [event.type for _, event in seen]
