@@ -16,10 +16,11 @@ from proxy.breaker.redis_scripts import Script
 from proxy.breaker.store import StoreError
 from proxy.providers import tokens
 from proxy.providers.tokens import Token
-from proxy.upstream.oauth.vault import LOCK, Found
+from proxy.upstream.oauth.vault import LOCK, SETTLE, Found
 
 KEEP = 90 * 24 * 3600
 """Seconds that a token is kept after its last refresh."""
+_MOMENT = math.ceil(SETTLE * 1000)
 
 
 class SharedTokens:
@@ -29,10 +30,10 @@ class SharedTokens:
         self._door, self._prefix = door, f"{{{namespace}}}:oauth:"
 
     async def look(self, key: str, token: Token | None) -> Token | Found:
-        return await self._ask("oauth_look", _TAKE, key, token, "", 0, 0)
+        return await self._ask("oauth_look", _TAKE, key, token, "", 0, 0, _MOMENT)
 
     async def take(self, key: str, token: Token | None, owner: str, *, settled: bool) -> Token | Found:
-        return await self._ask("oauth_take", _TAKE, key, token, owner, math.ceil(LOCK * 1000), int(settled))
+        return await self._ask("oauth_take", _TAKE, key, token, owner, math.ceil(LOCK * 1000), int(settled), _MOMENT)
 
     async def keep(self, key: str, token: Token, owner: str) -> Token | Found:
         return await self._ask("oauth_keep", _KEEP, key, token, owner)
@@ -77,15 +78,22 @@ _TAKE = Script.of(
     _STORED,
     """
 if stored > mine then return {'newer', got[2]} end
-if stored < mine then put() end
-if ARGV[6] == '0' and (stored < mine or stored == 0) then return {'behind'} end
+if stored < mine then
+  put()
+  -- Nor has another who knows no more than this one the lock before the others had their moment.
+  redis.call('SET', KEYS[2], 'settling', 'NX', 'PX', ARGV[7])
+  return {'behind'}
+end
+if stored == 0 and ARGV[6] == '0' then return {'behind'} end
 if ARGV[4] == '' then return {'same'} end
 -- It is the asker's already when this was sent again because the first reply was lost.
 if redis.call('GET', KEYS[2]) == ARGV[4] then return {'held'} end
 return {redis.call('SET', KEYS[2], ARGV[4], 'NX', 'PX', ARGV[5]) and 'held' or 'busy'}
 """,
 )
-"""ARGV also: milliseconds that the lock holds; 1 if others have had time to put back what they know."""
+"""ARGV also: milliseconds that the lock holds; 1 if others have had time to put back what they know, where nobody knows
+anything; milliseconds that they have.
+"""
 
 _KEEP = Script.of(
     _STORED,

@@ -13,7 +13,7 @@ from proxy.breaker.redis_scripts import ACL, TOKEN_RIGHTS
 from proxy.providers.tokens import Token
 from proxy.record.shared_tokens import SharedTokens
 from proxy.upstream.oauth.exchange import Denied
-from proxy.upstream.oauth.vault import LOCK, Found, Renewed, Vault
+from proxy.upstream.oauth.vault import LOCK, SETTLE, Found, Renewed, Vault
 from tests.integration.redis_server import RedisServer
 
 _KEY = "{homeport}:oauth:login"
@@ -61,7 +61,7 @@ async def test_the_newest_stays_and_is_told_to_who_knows_less(shared: SharedToke
 
 async def test_one_has_the_lock_until_it_gives_it_back_or_is_gone(shared: SharedTokens, own_redis: RedisServer) -> None:
     """Nobody else gets it or gives it back; it ends by itself; who knows too little gets a token in its place."""
-    assert await shared.take("login", token(1), "a", settled=False) is Found.BEHIND
+    assert await shared.keep("login", token(1), "before") is Found.SAME
     assert await shared.take("login", token(1), "a", settled=False) is Found.HELD
     assert await shared.take("login", token(1), "a", settled=False) is Found.HELD, "sent again"
     assert await shared.take("login", token(1), "b", settled=True) is Found.BUSY
@@ -82,10 +82,26 @@ async def test_an_empty_store_gives_no_lock_before_others_could_speak(shared: Sh
     assert await shared.take("login", None, "a", settled=True) == token(5)
 
 
-async def test_who_lags_behind_does_not_spend_an_older_token_after_a_flush(
-    opened: Open, own_redis: RedisServer
+@pytest.mark.parametrize("again", [False, True], ids=["once", "twice"])
+async def test_a_moment_is_everybodys_and_an_emptied_store_has_another(
+    shared: SharedTokens, own_redis: RedisServer, again: bool
 ) -> None:
-    """It gives the others a moment, and takes what one of them puts back."""
+    """Who knows no more than the one that has put its token back waits with it, however long it has waited already."""
+    assert await shared.take("login", token(1), "a", settled=False) is Found.BEHIND
+    assert await shared.take("login", token(1), "b", settled=True) is Found.BUSY
+    if again:
+        own_redis.command("FLUSHALL")
+        assert await shared.take("login", token(1), "a", settled=True) is Found.BEHIND
+    assert 0 < own_redis.command("PTTL", f"{_KEY}:lock") <= SETTLE * 1000
+    assert await shared.look("login", token(2)) is Found.BEHIND
+    assert await shared.take("login", token(1), "b", settled=True) == token(2)
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["once", "twice"])
+async def test_who_lags_behind_does_not_spend_an_older_token_after_a_flush(
+    opened: Open, own_redis: RedisServer, again: bool
+) -> None:
+    """It gives the others a moment, and takes what one of them puts back; also where that was lost within it."""
     words = iter("abcdefgh")
     ahead, behind = (
         Vault("login", "login", None, opened(own_redis.url), time.monotonic, lambda: next(words)) for _ in range(2)
@@ -100,6 +116,11 @@ async def test_who_lags_behind_does_not_spend_an_older_token_after_a_flush(
     while not own_redis.command("EXISTS", _KEY):  # noqa: ASYNC110  # what it waits for is in another process
         await asyncio.sleep(0.01)
     assert await ahead.newest(token(2)) == token(2)
+    if again:
+        own_redis.command("FLUSHALL")
+        while not own_redis.command("EXISTS", _KEY):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert await ahead.newest(token(2)) == token(2)
     assert await renewing == Renewed(token(2), taken=True)
     assert spent == []
 
@@ -139,10 +160,10 @@ async def _everything(shared: SharedTokens, redis: RedisServer) -> bool:
     redis.command("FLUSHALL")
     redis.command("SCRIPT", "FLUSH")
     found = [
-        await shared.look("login", token(1)),
+        await shared.keep("login", token(1), "before"),
         await shared.take("login", token(1), "a", settled=True),
         await shared.keep("login", token(2), "a"),
-        await shared.take("login", token(2), "a", settled=True),
+        await shared.look("login", token(3)),
     ]
     return Found.AWAY not in found
 

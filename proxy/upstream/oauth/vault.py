@@ -6,7 +6,8 @@
 3. While a store that is configured is away and there is no file, nothing that may be good for one use is spent.
 4. A new token goes to the file, then to the store. The store takes it only over an older version: that is what fences
    off whoever was too slow.
-5. A store that knows less than a replica is filled, and given a moment, so that whoever knows more can say so.
+5. A store that knows less than a replica is filled, and given a moment in which nobody gets its lock, so that whoever
+   knows more can say so. Emptied again within it, it is given another.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ class Shared(Protocol):
         ...
 
     async def take(self, key: str, token: Token | None, owner: str, *, settled: bool) -> Token | Found:
-        """Likewise, and get the lock if not. `settled`: others have had their moment, so never BEHIND."""
+        """Likewise, and get the lock if not. `settled`: others have had their moment, so an empty store is not BEHIND
+        one who has no token either.
+        """
         ...
 
     async def keep(self, key: str, token: Token, owner: str) -> Token | Found:
@@ -118,7 +121,7 @@ class Vault:
             case Token():
                 await self._also_into_file(found)
                 return Renewed(found, taken=True)
-            case Found.BUSY:
+            case Found.BUSY | Found.BEHIND:
                 return Denied("busy", final=False)
             case Found.AWAY if self._file is None and rotates:
                 return Denied("store_away", final=False)
