@@ -118,6 +118,10 @@ class Reply(Protocol):
         """What `chunk` gives, if that is there already; else None."""
         ...
 
+    def whole(self) -> bytes | None:
+        """All that is left of it, if that is there already and ended cleanly; else None, and nothing was read."""
+        ...
+
     def follow(self, news: Callable[[bytes | Diagnosis], None] | None) -> bool:
         """Give `news` what `chunk` would give, what is there now and then what comes, when it comes, until told
         otherwise. Nobody waits for `chunk` meanwhile. False: this answer can only be waited for.

@@ -120,6 +120,9 @@ class _NoReply:
     def ready(self) -> bytes:
         return b""
 
+    def whole(self) -> bytes:
+        return b""
+
     def follow(self, news: Callable[[bytes | Diagnosis], None] | None) -> bool:
         return False
 

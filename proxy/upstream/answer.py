@@ -20,84 +20,82 @@ TRUNCATED = Diagnosis(Cause.STREAM_BROKEN, "truncated")
 class Feeder(Protocol):
     """The connection that an answer comes over."""
 
-    def read_on(self, answer: Answer) -> None:
-        """Its reader has taken what there was."""
+    loop: asyncio.AbstractEventLoop
+
+    def read_on(self) -> None:
+        """The reader has taken what there was."""
         ...
 
-    def give_up(self, answer: Answer) -> None:
-        """Nobody reads it any more."""
+    def give_up(self) -> None:
+        """Nobody reads what still comes."""
         ...
 
 
 class Answer:
-    """An upstream's open answer (a terms.Reply), filled by its connection."""
+    """An upstream's answer (a terms.Reply once it is open), filled by its connection."""
 
-    __slots__ = (
-        "_connection",
-        "_end",
-        "_ended",
-        "_news",
-        "_pieces",
-        "_undo",
-        "follower",
-        "headers",
-        "held",
-        "opened",
-        "status",
-    )
+    __slots__ = ("_connection", "_pieces", "_undo", "_waiter", "ended", "follower", "headers", "held", "status")
 
-    def __init__(self, connection: Feeder, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, connection: Feeder) -> None:
         self.status = 0
         """0 until the head is there."""
         self.headers: Headers = ()
-        self.opened: asyncio.Future[Diagnosis | None] = loop.create_future()
-        """Done when the head is there (None), or when it will not come."""
+        self.ended: bytes | Diagnosis | None = None
+        """What its reader gets behind the last byte: b"" where this was all, else why not. None: more may come."""
         self.held = 0
         """Bytes of the body that nobody has read."""
+        self.follower: Callable[[bytes | Diagnosis], None] | None = None
+        """Who gets what comes, at once; None: it is held until somebody reads it."""
         self._connection = connection
         self._pieces: list[bytes] = []
         self._undo: codings.Undo | None = None
-        self._ended = False
-        self._end: Diagnosis | None = None
-        self._news: asyncio.Future[None] | None = None
-        self.follower: Callable[[bytes | Diagnosis], None] | None = None
-        """Who gets what comes, at once; None: it is held until somebody reads it."""
+        self._waiter: asyncio.Future[None] | None = None
+
+    # -- its connection's side
 
     def open(self, status: int, headers: Headers, undo: codings.Undo | None) -> None:
         """The head is there; `undo` undoes the body's coding, if it has one."""
         self.status, self.headers, self._undo = status, headers, undo
-        if not self.opened.done():
-            self.opened.set_result(None)
 
     def add(self, data: bytes) -> None:
         """Bytes of the body, of which there is no follower."""
         self._pieces.append(data)
         self.held += len(data)
-        self._tell()
 
-    def end(self, diagnosis: Diagnosis | None) -> None:
-        """Nothing more comes: this was all, or the diagnosis says why not."""
-        self._ended, self._end = True, diagnosis
-        if not self.opened.done():
-            self.opened.set_result(diagnosis)
+    def end(self, end: bytes | Diagnosis) -> None:
+        """Nothing more comes: this was all (b""), or the diagnosis says why not."""
+        self.ended = end
         if self.follower is not None:
-            self.follower(b"" if diagnosis is None else diagnosis)
+            self.follower(end)
         else:
-            self._tell()
+            self.wake()
 
-    def _tell(self) -> None:
-        """Wake who waits for bytes."""
-        if self._news is not None and not self._news.done():
-            self._news.set_result(None)
+    def wake(self) -> None:
+        """Something came: once for all that came together."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        self._waiter = None
+
+    # -- its reader's side
+
+    def news(self) -> asyncio.Future[None]:
+        """Done when something came that is not there now."""
+        # Asking for the running loop costs a system call in some versions of Python.
+        self._waiter = self._connection.loop.create_future()
+        return self._waiter
+
+    def whole(self) -> bytes | None:
+        if self.ended != b"" or self._undo is not None:
+            return None
+        pieces, self._pieces, self.held = self._pieces, [], 0
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def ready(self) -> bytes | Diagnosis | None:
         if self._pieces or self._undo is not None:
             data = self._take() if self._undo is None else self._undone(self._undo)
             if data:
                 return data
-        if self._ended:
-            return b"" if self._end is None else self._end
-        return None
+        return self.ended
 
     def follow(self, news: Callable[[bytes | Diagnosis], None] | None) -> bool:
         if self._undo is not None:
@@ -107,25 +105,21 @@ class Answer:
         if news is not None:
             if self._pieces:
                 news(self._take())
-            if self._ended and self.follower is news:
-                news(b"" if self._end is None else self._end)
+            if self.ended is not None and self.follower is news:
+                news(self.ended)
         return True
 
     async def chunk(self) -> bytes | Diagnosis:
         while (data := self.ready()) is None:
-            # Per event: asking for the running loop costs a system call in some versions of Python.
-            self._news = self.opened.get_loop().create_future()
-            try:
-                await self._news
-            finally:
-                self._news = None
+            await self.news()
         return data
 
     def _take(self) -> bytes:
         data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces.clear()
         self.held = 0
-        self._connection.read_on(self)
+        if self.ended is None:
+            self._connection.read_on()
         return data
 
     def _undone(self, undo: codings.Undo) -> bytes | Diagnosis:
@@ -136,12 +130,13 @@ class Answer:
         except zlib.error:
             self.close()
             return TRUNCATED
-        if not data and self._ended and self._end is None and not undo.whole:
+        if not data and self.ended == b"" and not undo.whole:
             return TRUNCATED
         return data
 
     def close(self) -> None:
-        self._connection.give_up(self)
+        if self.ended is None:
+            self._connection.give_up()
 
 
 class Retyped:
@@ -156,6 +151,9 @@ class Retyped:
 
     def ready(self) -> bytes | Diagnosis | None:
         return self._reply.ready()
+
+    def whole(self) -> bytes | None:
+        return self._reply.whole()
 
     def follow(self, news: Callable[[bytes | Diagnosis], None] | None) -> bool:
         return self._reply.follow(news)

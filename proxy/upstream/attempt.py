@@ -247,6 +247,10 @@ class Attempt:
         return bytes(body)
 
     async def _json(self, reply: Reply) -> Outcome:
+        # As most are, it may be there whole: that is less than any limit below.
+        body = reply.whole()
+        if body is not None:
+            return self._whole_json(reply, body)
         held: list[bytes] = []
         size, most = 0, REWRITTEN_BYTES if self._rewrites else HOLD_BYTES
         if self._verge is _NO_BYTE:  # of an answer that might have been a stream

@@ -18,9 +18,9 @@ from proxy.terms import Cause, Diagnosis, Headers, Progress
 from proxy.upstream.answer import Answer
 from proxy.upstream.dial import Dialer
 from proxy.upstream.names import Lookup, ask_system
-from proxy.upstream.pool import KEEP, Place, Pool
+from proxy.upstream.pool import KEEP, Pool
 from proxy.upstream.request import END, Opening, Target, opening
-from proxy.upstream.wire import BAD_HTTP, Connection
+from proxy.upstream.wire import BAD_HTTP, CLOSED, Connection
 
 __all__ = ["Answer", "Connecting", "Connections", "Door", "RetryBudget"]
 
@@ -52,26 +52,17 @@ class RetryBudget:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._saved, self._at = clock, 10.0, clock()
-
-    def earn(self) -> None:
-        """A request went out."""
-        now = self._clock()
-        saved = self._saved + 0.2 + 3.0 * (now - self._at)
-        self._saved, self._at = saved if saved < 10.0 else 10.0, now
+        self.sent = 0
+        """Requests since a retry was asked for: counted up by who sends them."""
 
     def spend(self) -> bool:
         """True if a retry may be made now."""
-        if self._saved < 1.0:
-            return False
-        self._saved -= 1.0
-        return True
-
-
-@dataclass(frozen=True, slots=True)
-class _Stale:
-    """The kept connection was closed under us before one byte of answer."""
-
-    diagnosis: Diagnosis
+        now = self._clock()
+        # What comes in is worth the same whenever it is added: it is never more than ten in all.
+        saved = min(10.0, self._saved + 0.2 * self.sent + 3.0 * (now - self._at))
+        granted = saved >= 1.0
+        self._saved, self._at, self.sent = saved - granted, now, 0
+        return granted
 
 
 class Door:
@@ -97,79 +88,88 @@ class Door:
         """Send one POST. `connect` bounds TCP and TLS, in seconds; other limits are the caller's, who may cancel."""
         return await self.send(opening("POST", url, headers, self._dialer.proxy), body, progress, connect)
 
-    async def send(self, begun: Opening | None, body: bytes, progress: Progress, connect: float) -> Answer | Diagnosis:
-        """Send one POST that begins so: by the same forward proxy, if any."""
+    async def look(self, url: str, headers: Headers, connect: float) -> Answer | Diagnosis:
+        """Send one GET on a connection of its own, as if nobody had asked: no pool and no budget is touched."""
+        begun = opening("GET", url, headers, self._dialer.proxy)
+        return await self.send(begun, None, Progress(time.monotonic()), connect)
+
+    async def send(
+        self, begun: Opening | None, body: bytes | None, progress: Progress, connect: float
+    ) -> Answer | Diagnosis:
+        """Send one POST that begins so: by the same forward proxy, if any. Without a body it is a look's GET."""
         progress.reused = False
         if begun is None:
             return BAD_HTTP
         target, start = begun
-        self._budget.earn()
-        head = b"%bContent-Length: %d\r\n\r\n" % (start, len(body))
+        aside, at = body is None, time.monotonic()
+        made: Connection | Diagnosis | None = None
+        if body is None:
+            head, body = start + END, b""
+        else:
+            head = b"%bContent-Length: %d\r\n\r\n" % (start, len(body))
+            self._budget.sent += 1
+            made = self._pool.take(target.origin, at)
+        if made is not None:
+            progress.reused = True
+        else:
+            made = await self._enter(target, progress, connect, aside)
+            at = time.monotonic()
+        while not isinstance(made, Diagnosis):
+            progress.sent, progress.connected = True, at
+            answer = made.ask(head, body)
+            try:
+                while not answer.status and answer.ended is None:
+                    await answer.news()
+            except BaseException:
+                answer.close()
+                if not answer.status:
+                    self._pool.leave(aside=aside)
+                raise
+            if answer.status:
+                progress.status, progress.first_byte = answer.status, time.monotonic()
+                return answer
+            if not progress.reused or made.bodiless or not self._budget.spend():
+                self._pool.leave(aside=aside)
+                assert isinstance(answer.ended, Diagnosis)  # noqa: S101  # there is no clean end without a head
+                return answer.ended
+            # What a retry is served by is not kept: the upstream is just ending its connections.
+            progress.retried, progress.reused = True, False
+            made = await self._fresh(target, connect, None, aside=False)
+            at = time.monotonic()
+        return made
+
+    async def _enter(self, target: Target, progress: Progress, connect: float, aside: bool) -> Connection | Diagnosis:
+        """A connection in a place of its own, where none was there at once."""
         pool = self._pool
-        place = pool.enter(target.origin) or await pool.wait(target.origin, progress)
-        try:
-            kept = pool.take(target.origin)
-            answer = await self._send(target, head, body, place, kept, progress, connect)
-            if isinstance(answer, _Stale) and self._budget.spend():
-                # What a retry is served by is not kept: the upstream is just ending its connections.
-                progress.retried, place.keeps = True, False
-                answer = await self._send(target, head, body, place, None, progress, connect)
-        except BaseException:
-            place.leave()
-            raise
-        return answer if isinstance(answer, Answer) else _told(answer, place)
+        if aside:
+            pool.step_aside()
+            return await self._fresh(target, connect, None, aside=True)
+        await pool.enter(progress)
+        kept = pool.take(target.origin, time.monotonic(), placed=True)
+        if kept is not None:
+            progress.reused = True
+            return kept
+        return await self._fresh(target, connect, pool.shelf(target.origin), aside=False)
 
-    async def look(self, url: str, headers: Headers, connect: float) -> Answer | Diagnosis:
-        """Send one GET on a connection of its own, as if nobody had asked: no pool and no budget is touched."""
-        begun = opening("GET", url, headers, self._dialer.proxy)
-        if begun is None:
-            return BAD_HTTP
-        target, start = begun
-        place = self._pool.aside(target.origin)
+    async def _fresh(
+        self, target: Target, connect: float, shelf: list[Connection] | None, *, aside: bool
+    ) -> Connection | Diagnosis:
+        """One that is made for a place that is taken; the place is left again where none stands."""
+        pool = self._pool
+        made: Connection | Diagnosis = _ENDING
         try:
-            answer = await self._send(target, start + END, b"", place, None, Progress(time.monotonic()), connect)
+            if not pool.closed:
+                made = await self._dialer.dial(target, connect, lambda: Connection(pool, shelf, aside))
+            if isinstance(made, Connection):
+                pool.adopt(made)
+                if not made.usable:
+                    made = _ENDING if pool.closed else made.fault or CLOSED
         except BaseException:
-            place.leave()
+            pool.leave(aside=aside)
             raise
-        return answer if isinstance(answer, Answer) else _told(answer, place)
-
-    async def _send(
-        self,
-        target: Target,
-        head: bytes,
-        body: bytes,
-        place: Place,
-        kept: Connection | None,
-        progress: Progress,
-        connect: float,
-    ) -> Answer | Diagnosis | _Stale:
-        progress.reused = kept is not None
-        connection = kept
-        if connection is None:
-            made = await self._fresh(target, connect)
-            if isinstance(made, Diagnosis):
-                return made
-            connection = made
-        progress.sent, progress.connected = True, time.monotonic()
-        answer = connection.ask(head, body, place)
-        try:
-            diagnosis = await answer.opened
-        except BaseException:
-            answer.close()
-            raise
-        if diagnosis is not None:
-            return _Stale(diagnosis) if kept is not None and not connection.heard else diagnosis
-        progress.status, progress.first_byte = answer.status, time.monotonic()
-        return answer
-
-    async def _fresh(self, target: Target, connect: float) -> Connection | Diagnosis:
-        if self._pool.closed:
-            return _ENDING
-        made = await self._dialer.dial(target, connect, lambda: Connection(self._pool))
         if isinstance(made, Diagnosis):
-            return made
-        self._pool.adopt(made)
-        return _ENDING if self._pool.closed else made
+            pool.leave(aside=aside)
+        return made
 
     def shared(self) -> Self:
         """The same door for one more owner: it closes with the last of them."""
@@ -191,9 +191,3 @@ class Door:
 
 _ENDING = Diagnosis(Cause.LOCAL, "draining")
 """Somebody asks while the door is being closed."""
-
-
-def _told(answer: Diagnosis | _Stale, place: Place) -> Diagnosis:
-    """What the one who asked is told without an answer; the place is free again."""
-    place.leave()
-    return answer.diagnosis if isinstance(answer, _Stale) else answer

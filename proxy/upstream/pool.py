@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
 
 from proxy.terms import Progress
 from proxy.upstream.request import Origin
@@ -23,35 +22,11 @@ KEEP = 60.0
 """Seconds."""
 
 
-class Place:
-    """One of the connections in use (a wire.Place)."""
-
-    __slots__ = ("_held", "_limited", "_pool", "keeps", "origin")
-
-    def __init__(self, pool: Pool, origin: Origin, limited: bool) -> None:
-        self._pool = pool
-        self._limited = limited
-        self._held = True
-        self.origin = origin
-        self.keeps = limited
-        """What served here is kept for the next request."""
-
-    def leave(self, connection: Connection | None = None) -> None:
-        if connection is not None:
-            if self.keeps and self._held:
-                self._pool._keep(self.origin, connection)
-            else:
-                connection.drop()
-        if self._held:
-            self._held = False
-            self._pool._left(self._limited)
-
-
 class Pool:
     """The connections of one source (a wire.Owner)."""
 
-    def __init__(self, limit: int, keep: float = KEEP, clock: Callable[[], float] = time.monotonic) -> None:
-        self._limit, self._keep_for, self._clock = limit, keep, clock
+    def __init__(self, limit: int, keep: float = KEEP) -> None:
+        self._limit, self._keep_for = limit, keep
         self._used = self._aside = 0
         self._idle: dict[Origin, list[Connection]] = {}
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -66,20 +41,24 @@ class Pool:
 
     # -- places
 
-    def enter(self, origin: Origin) -> Place | None:
-        """A place for one request, if there is one."""
-        if self._used >= self._limit:
-            return None
-        self._used += 1
-        return Place(self, origin, True)
+    def take(self, origin: Origin, now: float, *, placed: bool = False) -> Connection | None:
+        """What is kept for a request to there, with a place unless it is `placed`; None where either is missing."""
+        if placed or self._used < self._limit:
+            kept = self._idle.get(origin)
+            while kept:
+                connection = kept.pop()
+                if now - connection.idle_since < self._keep_for and connection.usable:
+                    if not placed:
+                        self._used += 1
+                    return connection
+                connection.drop()
+        return None
 
-    def aside(self, origin: Origin) -> Place:
-        """A place that no request could have had."""
-        self._aside += 1
-        return Place(self, origin, False)
-
-    async def wait(self, origin: Origin, progress: Progress) -> Place:
-        """A place for one request, when there is one."""
+    async def enter(self, progress: Progress) -> None:
+        """Have a place for one request, when there is one."""
+        if self._used < self._limit:
+            self._used += 1
+            return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         progress.queued = True
@@ -87,15 +66,19 @@ class Pool:
             await turn
         except asyncio.CancelledError:
             if not turn.cancelled():
-                self._left(True)
+                self.leave()
             elif turn in self._waiting:
                 self._waiting.remove(turn)
             raise
         progress.queued = False
-        return Place(self, origin, True)
 
-    def _left(self, limited: bool) -> None:
-        if not limited:
+    def step_aside(self) -> None:
+        """Have a place that no request could have had."""
+        self._aside += 1
+
+    def leave(self, *, aside: bool = False) -> None:
+        """The place is free. Once for each."""
+        if aside:
             self._aside -= 1
             return
         while self._waiting:
@@ -107,37 +90,9 @@ class Pool:
 
     # -- connections
 
-    def take(self, origin: Origin) -> Connection | None:
-        """One that is kept for a request to there."""
-        if kept := self._idle.get(origin):
-            oldest = self._clock() - self._keep_for
-            while kept:
-                connection = kept.pop()
-                if connection.idle_since > oldest and connection.usable:
-                    return connection
-                connection.drop()
-        return None
-
-    def _keep(self, origin: Origin, connection: Connection) -> None:
-        if self.closed:
-            connection.drop()
-            return
-        connection.idle_since = self._clock()
-        self._idle.setdefault(origin, []).append(connection)
-        if self._sweeper is None:
-            self._sweeper = asyncio.get_running_loop().call_later(self._keep_for / 4, self._sweep)
-
-    def _sweep(self) -> None:
-        """Let go of what was not needed for long. One timer for all, and none when nothing is kept."""
-        self._sweeper = None
-        now = self._clock()
-        for origin, kept in list(self._idle.items()):
-            while kept and now - kept[0].idle_since >= self._keep_for:
-                kept.pop(0).drop()
-            if not kept:
-                del self._idle[origin]
-        if self._idle:
-            self._sweeper = asyncio.get_running_loop().call_later(self._keep_for / 4, self._sweep)
+    def shelf(self, origin: Origin) -> list[Connection]:
+        """Where those are kept that serve requests to there, the one that was used last at the end."""
+        return self._idle.setdefault(origin, [])
 
     def adopt(self, connection: Connection) -> None:
         """One was made. Counted from here on: of one whose making is cancelled uvloop never tells the end."""
@@ -146,14 +101,33 @@ class Pool:
         elif connection.usable:
             self._all.add(connection)
 
+    def done(self, connection: Connection, again: bool) -> None:
+        if again and connection.shelf is not None and not self.closed:
+            connection.idle_since = time.monotonic()
+            connection.shelf.append(connection)
+            if self._sweeper is None:
+                self._sweeper = asyncio.get_running_loop().call_later(self._keep_for / 4, self._sweep)
+        else:
+            connection.drop()
+        self.leave(aside=connection.aside)
+
     def gone(self, connection: Connection) -> None:
         """It has ended."""
         self._all.discard(connection)
-        for kept in self._idle.values():
-            if connection in kept:
-                kept.remove(connection)
+        if connection.shelf and connection in connection.shelf:
+            connection.shelf.remove(connection)
         if self._emptied is not None and not self._all and not self._emptied.done():
             self._emptied.set_result(None)
+
+    def _sweep(self) -> None:
+        """Let go of what was not needed for long. One timer for all, and none when nothing is kept."""
+        self._sweeper = None
+        now = time.monotonic()
+        for kept in self._idle.values():
+            while kept and now - kept[0].idle_since >= self._keep_for:
+                kept.pop(0).drop()
+        if any(self._idle.values()):
+            self._sweeper = asyncio.get_running_loop().call_later(self._keep_for / 4, self._sweep)
 
     async def close(self) -> None:
         """Drop every connection, in use or not. Who waits comes to a place by that, and finds the pool closed."""

@@ -28,7 +28,7 @@ _AT_ONCE = 64 * 1024
 """Bytes of a request's body that are written with its head, and at a time if there are more."""
 _OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
 BAD_HTTP = Diagnosis(Cause.SERVER, "bad_http")
-_CLOSED = Diagnosis(Cause.NETWORK, "closed")
+CLOSED = Diagnosis(Cause.NETWORK, "closed")
 _RESET = Diagnosis(Cause.NETWORK, "reset")
 _BROKEN = Diagnosis(Cause.STREAM_BROKEN, "reset")
 
@@ -38,22 +38,14 @@ def local(error: BaseException | None) -> Diagnosis | None:
     return Diagnosis(Cause.LOCAL, "no_resources") if getattr(error, "errno", None) in _OURS else None
 
 
-class Place(Protocol):
-    """One of the connections that a source may have in use."""
-
-    def leave(self, connection: Connection | None = None) -> None:
-        """Free it; `connection` may serve again. Any number of calls."""
-        ...
-
-
 class Owner(Protocol):
     """Who keeps count of the connections there are."""
 
+    def done(self, connection: Connection, again: bool) -> None:
+        """An answer that it gave has ended; it may serve `again`, if it is to."""
+        ...
+
     def gone(self, connection: Connection) -> None: ...
-
-
-class _Surplus(Exception):
-    """Something came behind the answer's end."""
 
 
 class Connection(asyncio.Protocol):
@@ -61,34 +53,43 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_answer",
-        "_bodiless",
         "_body",
         "_complete",
-        "_fault",
+        "_due",
         "_full",
         "_lasting",
-        "_loop",
         "_names",
         "_owner",
         "_parser",
         "_paused",
-        "_place",
         "_rest",
-        "_surplus",
         "_transport",
         "_values",
-        "heard",
+        "aside",
+        "bodiless",
+        "fault",
         "idle_since",
+        "loop",
         "on_body",
+        "on_message_begin",
+        "shelf",
     )
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: Owner, shelf: list[Connection] | None, aside: bool) -> None:
         self._owner = owner
-        self._loop = asyncio.get_running_loop()
+        self.shelf = shelf
+        """Where its owner keeps it for the next request; None: it serves one only."""
+        self.aside = aside
+        """It has no place of the requests (pool.py, 3)."""
+        self.idle_since = 0.0
+        self.loop = asyncio.get_running_loop()
         self._body: list[bytes] = []
         """What the parser has found of a body in the bytes that it is being fed."""
-        # Per event: nothing else is to be done with it, so no method of ours is called for it.
+        self._due: list[None] = []
+        """One for a message that may begin: another's beginning finds none, and that ends the parsing."""
+        # Nothing else is to be done with it, so no method of ours is called for it.
         self.on_body = self._body.append
+        self.on_message_begin = self._due.pop
         # Servers of models are not the strictest writers of HTTP; what these let through is unambiguous.
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self._parser.set_dangerous_leniencies(
@@ -96,7 +97,6 @@ class Connection(asyncio.Protocol):
         )
         self._transport: asyncio.Transport
         self._answer: Answer | None = None
-        self._place: Place
         self._names: list[str] = []
         self._values: list[bytes] = []
         self._rest: memoryview | None = None
@@ -104,13 +104,11 @@ class Connection(asyncio.Protocol):
         self._full = False
         """The transport asked for no more."""
         self._paused = False
-        self._complete = self._surplus = self._lasting = False
-        self._bodiless = 0
-        """Bytes read since there was a body's."""
-        self._fault: Diagnosis | None = None
-        self.heard = False
-        """A byte came in this exchange."""
-        self.idle_since = 0.0
+        self._complete = self._lasting = False
+        self.bodiless = 0
+        """Bytes read in this exchange since there was a body's."""
+        self.fault: Diagnosis | None = None
+        """Why it ended, if it did so by itself."""
 
     @property
     def usable(self) -> bool:
@@ -119,15 +117,14 @@ class Connection(asyncio.Protocol):
 
     # -- one exchange
 
-    def ask(self, head: bytes, body: bytes, place: Place) -> Answer:
-        """Send a request. `place` is the caller's to leave until the answer is opened, and this connection's after."""
-        answer = Answer(self, self._loop)
-        if self._transport.is_closing():
-            answer.end(self._fault or _CLOSED)
-            return answer
-        self._answer, self._place = answer, place
-        self._complete = self._surplus = self._lasting = self.heard = False
-        self._bodiless = 0
+    def ask(self, head: bytes, body: bytes) -> Answer:
+        """Send a request; this connection is usable. It tells its owner when the answer has ended, if that had begun:
+        without a head the one who asks knows as soon, and may have another one serve.
+        """
+        answer = self._answer = Answer(self)
+        self._complete = False
+        self.bodiless = 0
+        self._due.append(None)
         if len(body) <= _AT_ONCE:
             self._transport.write(head + body)
         else:
@@ -142,16 +139,15 @@ class Connection(asyncio.Protocol):
             self._rest = rest if len(rest) else None
             self._transport.write(piece)
 
-    def read_on(self, answer: Answer) -> None:
-        """Its reader has taken what there was."""
-        if self._paused and self._answer is answer and self.usable:
+    def read_on(self) -> None:
+        """The answer's reader has taken what there was."""
+        if self._paused and self.usable:
             self._paused = False
             self._transport.resume_reading()
 
-    def give_up(self, answer: Answer) -> None:
-        """Nobody reads it any more. If it is still coming, the upstream learns so now."""
-        if self._answer is answer:
-            self._fail(TRUNCATED)
+    def give_up(self) -> None:
+        """Nobody reads what still comes of the answer: the upstream learns so now."""
+        self._fail(TRUNCATED)
 
     def drop(self) -> None:
         """End the connection, at once. Any number of calls."""
@@ -159,29 +155,20 @@ class Connection(asyncio.Protocol):
         if self.usable:
             self._transport.abort()
 
-    def _fail(self, diagnosis: Diagnosis | None) -> None:
+    def _fail(self, end: bytes | Diagnosis) -> None:
         answer, self._answer = self._answer, None
         self.drop()
         if answer is not None:
-            answer.end(diagnosis)
+            answer.end(end)
             if answer.status:
-                self._place.leave()
+                self._owner.done(self, False)
 
     def _finish(self, answer: Answer) -> None:
         self._answer = None
-        answer.end(None)
-        if (
-            self._lasting
-            and not (self._surplus or self._paused)
-            # What the upstream has not read of a request it would read as the beginning of the next.
-            and self._rest is None
-            and not self._transport.get_write_buffer_size()
-            and self.usable
-        ):
-            self._place.leave(self)
-        else:
-            self.drop()
-            self._place.leave()
+        answer.end(b"")
+        # What the upstream has not read of a request it would read as the beginning of the next.
+        through = self._rest is None and not self._transport.get_write_buffer_size()
+        self._owner.done(self, self._lasting and through and not self._paused and self.usable)
 
     # -- the transport's side
 
@@ -193,16 +180,15 @@ class Connection(asyncio.Protocol):
         if answer is None or parser is None:
             self.drop()
             return
-        self.heard = True
-        self._bodiless += len(data)
+        self.bodiless += len(data)
         broken = False
         try:
             parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._surplus = True
+            self._lasting = False
             broken = not self._complete
         if body:
-            self._bodiless = 0
+            self.bodiless = 0
             data = body[0] if len(body) == 1 else b"".join(body)
             body.clear()
             follower = answer.follower
@@ -210,15 +196,19 @@ class Connection(asyncio.Protocol):
                 answer.add(data)
             else:
                 follower(data)
-        elif self._bodiless > HEADER_BUDGET and not self._complete:
+                if answer.ended is not None:
+                    return
+        elif self.bodiless > HEADER_BUDGET and not self._complete:
             broken = True
         if broken:
             self._fail(TRUNCATED if answer.status else BAD_HTTP)
         elif self._complete:
             self._finish(answer)
-        elif answer.held > HIGH and not self._paused and self.usable:
-            self._paused = True
-            self._transport.pause_reading()
+        else:
+            answer.wake()
+            if answer.held > HIGH and not self._paused and self.usable:
+                self._paused = True
+                self._transport.pause_reading()
 
     def pause_writing(self) -> None:
         self._full = True
@@ -241,19 +231,15 @@ class Connection(asyncio.Protocol):
         answer = self._answer
         ours = local(error)
         if answer is None or not answer.status:
-            self._fault = self._fault or ours or (_CLOSED if error is None else _RESET)
-            self._fail(self._fault)
+            self.fault = self.fault or ours or (CLOSED if error is None else _RESET)
+            self._fail(self.fault)
         elif _framed(answer.headers):
             self._fail(ours or TRUNCATED)
         else:
             # The end of the connection is the end of the answer; not where it broke.
-            self._fail(None if error is None else ours or _BROKEN)
+            self._fail(b"" if error is None else ours or _BROKEN)
 
     # -- the parser's side
-
-    def on_message_begin(self) -> None:
-        if self._complete:
-            raise _Surplus
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._names.append(_NAMES[name])
@@ -263,7 +249,7 @@ class Connection(asyncio.Protocol):
         answer, parser, names = self._answer, self._parser, self._names
         assert answer is not None  # noqa: S101  # nothing is parsed outside of an exchange
         assert parser is not None  # noqa: S101
-        if self._bodiless > HEADER_BUDGET and len("".join(names)) + len(b"".join(self._values)) > HEADER_BUDGET:
+        if self.bodiless > HEADER_BUDGET and len("".join(names)) + len(b"".join(self._values)) > HEADER_BUDGET:
             raise ValueError("more header fields than anybody needs")
         # All values at once. Bytes that are no UTF-8 are replaced, since they are sent on as text.
         text = b"\n".join(self._values).decode("utf-8", "replace")
@@ -280,11 +266,16 @@ class Connection(asyncio.Protocol):
             answer.open(status, headers, codings.undo(names, values))
 
     def on_message_complete(self) -> None:
-        self._names.clear()  # of trailers
-        self._values.clear()
         answer, parser = self._answer, self._parser
-        if answer is not None and parser is not None and answer.status:  # else it was a 1xx, and the answer follows
+        assert answer is not None  # noqa: S101
+        assert parser is not None  # noqa: S101
+        if self._names:  # of trailers
+            self._names.clear()
+            self._values.clear()
+        if answer.status:
             self._complete, self._lasting = True, parser.should_keep_alive()
+        else:  # it was a 1xx, and the answer follows
+            self._due.append(None)
 
 
 _NAMES: Names[bytes, str] = Names(lambda name: name.decode("latin-1"))

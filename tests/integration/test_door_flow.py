@@ -303,6 +303,47 @@ async def test_a_follower_is_given_what_came_and_what_comes(last: bytes, end: by
         more.set()
 
 
+async def test_what_is_there_whole_is_read_at_once() -> None:
+    """All that is left, once its end is known; until then, and where it broke or is coded, nothing is taken."""
+
+    async def script(line: Line) -> None:
+        for begin, end in answers:
+            await line.request()
+            line.say(begin)
+            if begin is not packed:
+                await more.wait()
+                more.clear()
+            line.say(end)
+
+    head, more = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", asyncio.Event()
+    coded = gzip.compress(b"hello")
+    packed = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%b" % (len(coded), coded)
+    answers = [(head + b"hel", b"lo"), (packed, b""), (_CHUNKED + b"5\r\nhello\r\n", b"no chunk")]
+    async with scripted(script) as upstream, door() as to:
+        answer, _ = await opened(to, upstream.url)
+        assert isinstance(answer, Answer)
+        assert answer.whole() is None
+        assert answer.ready() == b"hel"
+        first = answer
+        more.set()
+        await _until(lambda: first.ended is not None)
+        assert (answer.whole(), answer.ready(), answer.held) == (b"lo", b"", 0)
+
+        answer, _ = await opened(to, upstream.url)
+        assert isinstance(answer, Answer)
+        assert answer.whole() is None
+        assert await rest(answer) == (b"hello", None)
+
+        answer, _ = await opened(to, upstream.url)
+        assert isinstance(answer, Answer)
+        broken = answer
+        more.set()
+        await _until(lambda: broken.ended is not None)
+        assert answer.whole() is None
+        assert await rest(answer) == (b"hello", Diagnosis(Cause.STREAM_BROKEN, "truncated"))
+        assert len(upstream.lines) == 1
+
+
 async def test_what_is_undone_is_not_followed() -> None:
     """A little of it may grow beyond what its reader can take at once."""
     packed = gzip.compress(b"hello")

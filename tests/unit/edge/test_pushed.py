@@ -36,6 +36,9 @@ class _Reply:
     def ready(self) -> bytes | Diagnosis | None:
         return self.held.pop(0) if self.held else None
 
+    def whole(self) -> bytes | None:
+        return None
+
     def follow(self, news: _News | None) -> bool:
         self.news = news
         while self.held and self.news is not None:

@@ -49,6 +49,9 @@ class Open:
     def ready(self) -> bytes | Diagnosis | None:
         return b""
 
+    def whole(self) -> bytes | None:
+        return b""
+
     def follow(self, news: Callable[[bytes | Diagnosis], None] | None) -> bool:
         return False
 
