@@ -1,7 +1,7 @@
 """What header fields mean to us by their names: which of them travel on, and which belong to one connection.
 
 1. A name is looked at once, and known from then on as it was written: callers and sources write few, and always alike.
-2. No more than _MOST are known, since others than we write them.
+2. No more than _MOST are known, and no long ones, since others than we write them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from proxy.terms import Headers
 
-_MOST = 1000
+_MOST, _LONG = 1000, 4096
 Name = TypeVar("Name", str, bytes)
 Meaning = TypeVar("Meaning")
 
@@ -25,7 +25,7 @@ class Names(dict[Name, Meaning]):
 
     def __missing__(self, name: Name) -> Meaning:
         meaning = self._rule(name)
-        if len(self) < _MOST:
+        if len(self) < _MOST and len(name) <= _LONG:
             self[name] = meaning
         return meaning
 

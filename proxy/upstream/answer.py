@@ -58,23 +58,33 @@ class Answer:
         self.status, self.headers, self._undo = status, headers, undo
 
     def add(self, data: bytes) -> None:
-        """Bytes of the body, of which there is no follower."""
-        self._pieces.append(data)
-        self.held += len(data)
+        """Bytes of the body, of which there is no follower; none if it was the head that came."""
+        if data:
+            self._pieces.append(data)
+            self.held += len(data)
+        self._wake()
 
-    def end(self, end: bytes | Diagnosis) -> None:
-        """Nothing more comes: this was all (b""), or the diagnosis says why not."""
+    def end(self, data: bytes, end: bytes | Diagnosis) -> None:
+        """The last bytes of the body, if any came; behind them that was all (b""), or the diagnosis says why not."""
+        if data:
+            if self.follower is None:
+                self._pieces.append(data)
+                self.held += len(data)
+            else:
+                self.follower(data)
         self.ended = end
-        if self.follower is not None:
-            self.follower(end)
+        if self.follower is None:
+            self._wake()
         else:
-            self.wake()
+            self.follower(end)
 
-    def wake(self) -> None:
-        """Something came: once for all that came together."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-        self._waiter = None
+    def _wake(self) -> None:
+        """Once for all that came together."""
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
 
     # -- its reader's side
 

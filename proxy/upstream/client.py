@@ -97,21 +97,21 @@ class Door:
         self, begun: Opening | None, body: bytes | None, progress: Progress, connect: float
     ) -> Answer | Diagnosis:
         """Send one POST that begins so: by the same forward proxy, if any. Without a body it is a look's GET."""
-        progress.reused = False
         if begun is None:
+            progress.reused = False
             return BAD_HTTP
         target, start = begun
-        aside, at = body is None, time.monotonic()
-        made: Connection | Diagnosis | None = None
+        made: Connection | Diagnosis | None
+        at = time.monotonic()
         if body is None:
-            head, body = start + END, b""
+            made, aside, head, body = None, True, start + END, b""
         else:
+            aside = False
             head = b"%bContent-Length: %d\r\n\r\n" % (start, len(body))
             self._budget.sent += 1
             made = self._pool.take(target.origin, at)
-        if made is not None:
-            progress.reused = True
-        else:
+        progress.reused = made is not None
+        if made is None:
             made = await self._enter(target, progress, connect, aside)
             at = time.monotonic()
         while not isinstance(made, Diagnosis):
@@ -162,7 +162,7 @@ class Door:
                 made = await self._dialer.dial(target, connect, lambda: Connection(pool, shelf, aside))
             if isinstance(made, Connection):
                 pool.adopt(made)
-                if not made.usable:
+                if made.is_closing():
                     made = _ENDING if pool.closed else made.fault or CLOSED
         except BaseException:
             pool.leave(aside=aside)

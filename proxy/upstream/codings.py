@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 PIECE = 256 * 1024
 """Bytes that come out at once."""
-_FIELD = "content-encoding"
+FIELD = "content-encoding"
+"""Which header field names one, in lower case."""
 _GZIP = frozenset({"gzip", "x-gzip"})
 _MAGIC = b"\x1f\x8b"
 _NEVER = frozenset({"br", "zstd", "compress", "x-compress"})
@@ -63,15 +64,14 @@ class Undo:
         return self._inflate is None or self._inflate.eof
 
 
-def undo(names: Sequence[str], values: Sequence[str]) -> Undo | None:
-    """What undoes an answer's coding; None where there is none. Raises ValueError for one that cannot be undone."""
-    if _FIELD not in "\n".join(names).lower():
-        return None
-    for name, value in zip(names, values, strict=False):
-        if name.lower() == _FIELD:
-            coding = value.lower()
-            if coding in _GZIP or coding == "deflate":
-                return Undo(coding)
-            if coding in _NEVER:
-                raise ValueError("a content coding that is not undone here")
+def undo(named: Sequence[str]) -> Undo | None:
+    """What undoes the coding that an answer's fields of that name say; None where there is none. Raises ValueError for
+    one that cannot be undone.
+    """
+    for value in named:
+        coding = value.lower()
+        if coding in _GZIP or coding == "deflate":
+            return Undo(coding)
+        if coding in _NEVER:
+            raise ValueError("a content coding that is not undone here")
     return None

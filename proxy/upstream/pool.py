@@ -47,7 +47,7 @@ class Pool:
             kept = self._idle.get(origin)
             while kept:
                 connection = kept.pop()
-                if now - connection.idle_since < self._keep_for and connection.usable:
+                if now - connection.idle_since < self._keep_for and not connection.is_closing():
                     if not placed:
                         self._used += 1
                     return connection
@@ -98,7 +98,7 @@ class Pool:
         """One was made. Counted from here on: of one whose making is cancelled uvloop never tells the end."""
         if self.closed:
             connection.drop()
-        elif connection.usable:
+        elif not connection.is_closing():
             self._all.add(connection)
 
     def done(self, connection: Connection, again: bool) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+from collections.abc import Callable
 from typing import Protocol, cast
 
 import httptools
@@ -69,6 +70,7 @@ class Connection(asyncio.Protocol):
         "bodiless",
         "fault",
         "idle_since",
+        "is_closing",
         "loop",
         "on_body",
         "on_message_begin",
@@ -96,8 +98,10 @@ class Connection(asyncio.Protocol):
             lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
         )
         self._transport: asyncio.Transport
+        self.is_closing: Callable[[], bool]
+        """The transport's own. False: it stands, as far as is known."""
         self._answer: Answer | None = None
-        self._names: list[str] = []
+        self._names: list[bytes] = []
         self._values: list[bytes] = []
         self._rest: memoryview | None = None
         """Of the request's body: what is not written yet."""
@@ -110,15 +114,10 @@ class Connection(asyncio.Protocol):
         self.fault: Diagnosis | None = None
         """Why it ended, if it did so by itself."""
 
-    @property
-    def usable(self) -> bool:
-        """It stands, as far as is known."""
-        return not self._transport.is_closing()
-
     # -- one exchange
 
     def ask(self, head: bytes, body: bytes) -> Answer:
-        """Send a request; this connection is usable. It tells its owner when the answer has ended, if that had begun:
+        """Send a request; this connection stands. It tells its owner when the answer has ended, if that had begun:
         without a head the one who asks knows as soon, and may have another one serve.
         """
         answer = self._answer = Answer(self)
@@ -134,14 +133,14 @@ class Connection(asyncio.Protocol):
         return answer
 
     def _write_on(self) -> None:
-        while self._rest is not None and not self._full and self.usable:
+        while self._rest is not None and not self._full and not self.is_closing():
             piece, rest = self._rest[:_AT_ONCE], self._rest[_AT_ONCE:]
             self._rest = rest if len(rest) else None
             self._transport.write(piece)
 
     def read_on(self) -> None:
         """The answer's reader has taken what there was."""
-        if self._paused and self.usable:
+        if self._paused and not self.is_closing():
             self._paused = False
             self._transport.resume_reading()
 
@@ -152,28 +151,29 @@ class Connection(asyncio.Protocol):
     def drop(self) -> None:
         """End the connection, at once. Any number of calls."""
         self._rest = None
-        if self.usable:
+        if not self.is_closing():
             self._transport.abort()
 
-    def _fail(self, end: bytes | Diagnosis) -> None:
+    def _fail(self, end: bytes | Diagnosis, data: bytes = b"") -> None:
         answer, self._answer = self._answer, None
         self.drop()
         if answer is not None:
-            answer.end(end)
+            answer.end(data, end)
             if answer.status:
                 self._owner.done(self, False)
 
-    def _finish(self, answer: Answer) -> None:
+    def _finish(self, answer: Answer, data: bytes) -> None:
         self._answer = None
-        answer.end(b"")
+        answer.end(data, b"")
         # What the upstream has not read of a request it would read as the beginning of the next.
         through = self._rest is None and not self._transport.get_write_buffer_size()
-        self._owner.done(self, self._lasting and through and not self._paused and self.usable)
+        self._owner.done(self, through and self._lasting and not self._paused and not self.is_closing())
 
     # -- the transport's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's own class does not derive from it
+        self.is_closing = transport.is_closing
 
     def data_received(self, data: bytes) -> None:
         answer, parser, body = self._answer, self._parser, self._body
@@ -191,24 +191,20 @@ class Connection(asyncio.Protocol):
             self.bodiless = 0
             data = body[0] if len(body) == 1 else b"".join(body)
             body.clear()
-            follower = answer.follower
-            if follower is None:
-                answer.add(data)
-            else:
-                follower(data)
-                if answer.ended is not None:
-                    return
-        elif self.bodiless > HEADER_BUDGET and not self._complete:
-            broken = True
-        if broken:
-            self._fail(TRUNCATED if answer.status else BAD_HTTP)
-        elif self._complete:
-            self._finish(answer)
         else:
-            answer.wake()
-            if answer.held > HIGH and not self._paused and self.usable:
+            data = b""
+            broken = broken or (self.bodiless > HEADER_BUDGET and not self._complete)
+        if self._complete:
+            self._finish(answer, data)
+        elif broken:
+            self._fail(TRUNCATED if answer.status else BAD_HTTP, data)
+        elif answer.follower is None:
+            answer.add(data)
+            if answer.held > HIGH and not self._paused and not self.is_closing():
                 self._paused = True
                 self._transport.pause_reading()
+        elif data:
+            answer.follower(data)
 
     def pause_writing(self) -> None:
         self._full = True
@@ -242,28 +238,31 @@ class Connection(asyncio.Protocol):
     # -- the parser's side
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._names.append(_NAMES[name])
+        self._names.append(name)
         self._values.append(value)
 
     def on_headers_complete(self) -> None:
-        answer, parser, names = self._answer, self._parser, self._names
+        answer, parser = self._answer, self._parser
         assert answer is not None  # noqa: S101  # nothing is parsed outside of an exchange
         assert parser is not None  # noqa: S101
-        if self.bodiless > HEADER_BUDGET and len("".join(names)) + len(b"".join(self._values)) > HEADER_BUDGET:
+        raw, told = b"\n".join(self._names), b"\n".join(self._values)
+        self._names.clear()
+        self._values.clear()
+        if self.bodiless > HEADER_BUDGET and len(raw) + len(told) > HEADER_BUDGET:
             raise ValueError("more header fields than anybody needs")
+        names, coded = _NAMES[raw]
         # All values at once. Bytes that are no UTF-8 are replaced, since they are sent on as text.
-        text = b"\n".join(self._values).decode("utf-8", "replace")
+        text = told.decode("utf-8", "replace")
         values = text.split("\n")
         # Leniency lets some of these through.
         if (text and len(values) != len(names)) or "\r" in text or "\0" in text:
             raise ValueError("a header field holds a line break or a NUL")
         if "\t" in text or " \n" in text or text.endswith(" "):
             values = [value.strip(" \t") for value in values]
-        self._names, self._values = [], []
         status = parser.get_status_code()
         if status >= 200 or status == 101:
-            headers = tuple(zip(names, values))  # noqa: B905  # as many; to say so costs as much as all of this
-            answer.open(status, headers, codings.undo(names, values))
+            undo = codings.undo([values[at] for at in coded]) if coded else None
+            answer.open(status, tuple(zip(names, values)), undo)  # noqa: B905  # as many
 
     def on_message_complete(self) -> None:
         answer, parser = self._answer, self._parser
@@ -278,7 +277,14 @@ class Connection(asyncio.Protocol):
             self._due.append(None)
 
 
-_NAMES: Names[bytes, str] = Names(lambda name: name.decode("latin-1"))
+def _read(raw: bytes) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """The names of a head's fields, and where those stand among them that name a content coding."""
+    names = tuple(raw.decode("latin-1").split("\n")) if raw else ()
+    return names, tuple(at for at, name in enumerate(names) if name.lower() == codings.FIELD)
+
+
+# A source's heads have the same fields nearly every time: their names are read together.
+_NAMES: Names[bytes, tuple[tuple[str, ...], tuple[int, ...]]] = Names(_read)
 
 
 def _framed(headers: Headers) -> bool:
