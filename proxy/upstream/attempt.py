@@ -283,7 +283,7 @@ class Attempt:
         told = self._dialect.answer(self._question, body, document, self._common.unix())
         if told is None:
             return Failed(Diagnosis(Cause.SERVER, "not_an_answer"))
-        model = None if told.model is None else self._source.named(told.model)
+        model = None if told.model is None else self._source.model(told.model)
         return Accepted(reply, told.body, None, True, told.usage, model)
 
     async def _json_for_stream(self, reply: Reply) -> Outcome:

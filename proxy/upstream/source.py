@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from proxy.providers import fault_table
 from proxy.providers.dialect import Dialect
-from proxy.providers.hops import Passing
+from proxy.providers.hops import Names, Passing
 from proxy.providers.passthrough import PassThrough
 from proxy.terms import Headers
 from proxy.upstream.client import Connecting
@@ -118,6 +118,8 @@ class Source:
     _secret: _Secrets = field(init=False, repr=False, compare=False)
     """Those that never change."""
     _changing: _Changing = field(init=False, repr=False, compare=False, default_factory=_Changing)
+    _models: Names[str, str | None] = field(init=False, repr=False, compare=False)
+    """Its own names for models, as they may be told."""
     _openings: _Openings = field(init=False, repr=False, compare=False, default_factory=_Openings)
 
     def __post_init__(self) -> None:
@@ -131,6 +133,7 @@ class Source:
             return known and low not in _NOT_UP and low not in own and not (foreign and low.startswith(foreign))
 
         object.__setattr__(self, "passing", Passing(passes))
+        object.__setattr__(self, "_models", Names(self.named))
 
     def __repr__(self) -> str:
         return f"Source({self.base_url})"
@@ -162,6 +165,10 @@ class Source:
         if self.account is not None and self._changing.now(tuple(self.account.secrets())).repeated(told):
             return None
         return told
+
+    def model(self, said: str) -> str | None:
+        """Likewise of a model. They are few, and looked at once where no secret changes."""
+        return self._models[said] if self.account is None else self.named(said)
 
     def _secrets(self) -> Iterator[str]:
         for _, value in self.headers:

@@ -42,6 +42,7 @@ _SOURCE = Source(
 )
 def test_a_name_is_told_but_for_secrets(said: str, told: str | None) -> None:
     assert _SOURCE.named(said) == told
+    assert [_SOURCE.model(said) for _ in range(2)] == [told, told]
 
 
 @pytest.mark.parametrize("before", range(20))
@@ -69,9 +70,9 @@ def test_an_accounts_newest_tokens_are_told_no_more_than_its_first() -> None:
     login = _Login("first-made-up-token")
     source = replace(_SOURCE, account=cast(Account, login))
     assert source.named("x first-made-up") is None
-    assert source.named("x other-made-up") == "x other-made-up"
+    assert source.named("x other-made-up") == source.model("x other-made-up") == "x other-made-up"
     login.token = "other-made-up-token"
-    assert source.named("x other-made-up") is None
+    assert source.named("x other-made-up") is source.model("x other-made-up") is None
     assert source.named("x first-made-up") == "x first-made-up"
 
 
