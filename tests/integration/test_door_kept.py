@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -341,6 +342,35 @@ async def test_who_stops_waiting_takes_no_place_along(called: bool) -> None:
         assert (await third).status == 200
         await asyncio.wait({first, second})
         assert (first.cancelled(), second.cancelled()) == (called, True)
+        assert to.connections() == Connections(0, 1, 0)
+
+
+@pytest.mark.parametrize(("when", "left"), [("open", Connections(0, 0, 0)), ("end", Connections(0, 1, 0))])
+async def test_who_is_cancelled_as_the_answer_comes_leaves_its_place_once(
+    monkeypatch: pytest.MonkeyPatch, when: str, left: Connections
+) -> None:
+    """The answer is there, and the one who asked has not noticed: nobody will read it."""
+
+    async def script(line: Line) -> None:
+        while True:
+            await line.request()
+            line.say(OK[:-2] if when == "open" and line.number == 1 else OK)
+
+    seen: Callable[..., None] = getattr(Answer, when)
+
+    def came(self: Answer, *what: object) -> None:
+        seen(self, *what)
+        asking.cancel()
+
+    async with scripted(script) as upstream, door(max_connections=1) as to:
+        with monkeypatch.context() as patched:
+            patched.setattr(Answer, when, came)
+            asking = asyncio.create_task(opened(to, upstream.url))
+            await asyncio.wait({asking})
+        assert asking.cancelled()
+        assert to.connections() == left
+        got = await asyncio.gather(*(ask(to, upstream.url) for _ in range(3)))
+        assert [each.status for each in got] == [200] * 3
         assert to.connections() == Connections(0, 1, 0)
 
 
