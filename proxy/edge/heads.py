@@ -2,12 +2,14 @@
 
 1. A head that is not plainly one of the lane's is none: what is wrong with it is for the server to say.
 2. A head is read once: the next like it, and nearly every one is like one before it, is known by its bytes. Two are
-   alike when they differ in the digits of their one length alone.
+   alike when they differ in the digits of their one length alone. Where a connection's last head is known to be like
+   the next one, its two pieces are compared in their place, and nothing is cut out or looked up.
 3. Nothing that a header holds can end its line early.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 
@@ -21,8 +23,8 @@ from proxy.providers.hops import Names
 from proxy.providers.lines import Fields
 from proxy.terms import ENDPOINTS
 
-FIELDS = 100
-"""Of a request."""
+HEAD, FIELDS = 16 * 1024, 100
+"""Of a request: bytes of its head, and fields in it."""
 _PATHS: Mapping[bytes, str] = {f"/v1{endpoint.path}".encode(): f"/v1{endpoint.path}" for endpoint in ENDPOINTS}
 _PLAIN_QUERY = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_.=&"
 _LENGTH = "content-length"
@@ -33,20 +35,45 @@ _STARTS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}" for status i
 
 KEPT, _LONGEST, _ALL = 1000, 4096, 1024 * 1024
 """Heads that are known at once; bytes of one, and of all together."""
-_LENGTHS = (b"\r\nContent-Length: ", b"\r\ncontent-length: ")
-_BEFORE = len(_LENGTHS[0])
+_DIGITS = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,9})\r\n", re.IGNORECASE)
 
 Read = tuple[Head, int]
 """What a head says, and how many bytes follow it."""
 
 
+class Like:
+    """What heads say that differ in the digits of their one length alone. It holds their caller's key, as what was
+    parsed of it does: nothing of it is ever shown.
+    """
+
+    __slots__ = ("_after", "_before", "head")
+
+    def __init__(self, head: Head, before: bytes, after: bytes) -> None:
+        """`before` the digits, and `after` them up to the body."""
+        self.head, self._before, self._after = head, before, after
+
+    def span(self, data: bytes) -> tuple[int, int] | None:
+        """Of a request that begins with one of them: where its body begins, and where it ends."""
+        # Of a head that was read each line is one field. The lines before the digits and after them are those of that
+        # head, so this is its one length, and what follows it begins another line, as it did there.
+        if not data.startswith(self._before):
+            return None
+        at = len(self._before)
+        end = data.find(b"\r", at, at + 10)
+        digits = data[at:end]
+        if not digits.isdigit() or not data.startswith(self._after, end):
+            return None
+        start = end + len(self._after)
+        return start, start + int(digits)
+
+
 class Heads:
-    """Heads that were read. They hold their callers' keys, as the parsed ones do: nothing of them is ever shown."""
+    """Heads that were read."""
 
     __slots__ = ("_bytes", "_known")
 
     def __init__(self) -> None:
-        self._known: dict[bytes, Head] = {}
+        self._known: dict[tuple[bytes, bytes], Like] = {}
         self._bytes = 0
 
     @property
@@ -54,34 +81,30 @@ class Heads:
         """How many there are."""
         return len(self._known)
 
-    def read(self, data: bytes) -> Read | None:
-        """As the function does, once for all that are alike."""
-        at = data.find(_LENGTHS[0])
-        if at < 0:
-            at = data.find(_LENGTHS[1])
-        at += _BEFORE
-        end = data.find(b"\r\n", at)
-        digits = data[at:end]
-        if at < _BEFORE or len(digits) > 9 or not digits.isdigit():
-            return read(data)
-        # Of a head that was read each line is one field. The lines before the digits and after them are those of that
-        # head, so this is its one length, and what follows it begins another line, as it did there.
-        key = data[:at] + data[end:]
+    def like(self, data: bytes) -> Like | None:
+        """What the head is like that `data` begins with; None if that is not plainly one of the lane's, or not whole.
+        The same for all that are alike.
+        """
+        end = data.find(b"\r\n\r\n") + 4
+        length = _DIGITS.search(data, 0, end) if 4 <= end <= HEAD else None
+        if length is None:
+            return None
+        at, behind = length.span(1)
+        key = data[:at], data[behind:end]
         known = self._known.get(key)
-        if known is not None:
-            return known, int(digits)
-        found = read(data)
-        if found is not None and len(key) <= _LONGEST:
-            self._keep(key, found[0])
-        return found
+        if known is None and (found := read(data[:end])) is not None:
+            known = Like(found[0], *key)
+            if (size := len(key[0]) + len(key[1])) <= _LONGEST:
+                self._keep(key, known, size)
+        return known
 
-    def _keep(self, key: bytes, head: Head) -> None:
-        self._bytes += len(key)
+    def _keep(self, key: tuple[bytes, bytes], known: Like, size: int) -> None:
+        self._bytes += size
         if len(self._known) >= KEPT or self._bytes > _ALL:
             # Those that are used are known again at once.
             self._known.clear()
-            self._bytes = len(key)
-        self._known[key] = head
+            self._bytes = size
+        self._known[key] = known
 
 
 class _Told:
@@ -100,8 +123,8 @@ class _Told:
 
     def on_header(self, name: bytes, raw: bytes) -> None:
         text, role = _NAMES[name]
-        value = raw.decode("utf-8", "surrogateescape").rstrip(" \t")
-        self.fields.append((text, value))
+        value = raw.decode("utf-8", "surrogateescape")
+        self.fields.append((text, value.rstrip(" \t")))
         if role:
             self.special.append((role, value))
 

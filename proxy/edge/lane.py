@@ -20,11 +20,11 @@ from typing import Any, cast
 
 from proxy.edge import heads
 from proxy.edge.caller import Caller, Head
-from proxy.edge.heads import Heads
+from proxy.edge.heads import Heads, Like
 from proxy.providers.lines import Fields
 
-LARGEST, HEAD = 128 * 1024, 16 * 1024
-"""Bytes of a request, and of its head."""
+LARGEST = 128 * 1024
+"""Bytes of a request."""
 PATIENCE = 1.0
 """Seconds for the rest of a request; whoever sends slowly has the server, which has limits for that."""
 IDLE = 3600.0
@@ -99,6 +99,7 @@ class Lane(asyncio.Protocol):
         "_have",
         "_lanes",
         "_later",
+        "_like",
         "_loop",
         "_need",
         "_parts",
@@ -132,6 +133,8 @@ class Lane(asyncio.Protocol):
         """When it became idle."""
         self.last = False
         """The connection ends with the answer that is being given."""
+        self._like: Like | None = None
+        """What the last head was like."""
         self._parts: list[bytes] = []
         """Of a request that is not whole yet."""
         self._have = self._need = 0
@@ -156,13 +159,34 @@ class Lane(asyncio.Protocol):
         if self.busy:
             self._later += data
             self.transport.pause_reading()
-        elif self._parts:
+            return
+        if self._parts:
             self._parts.append(data)
             self._have += len(data)
-            if self._have >= self._need:
-                self._take(self._whole())
-        else:
-            self._take(data)
+            if self._have < self._need:
+                return
+            data = self._whole()
+        like = self._like
+        span = None if like is None else like.span(data)
+        if span is None:
+            like = self._like = self._lanes.heads.like(data)
+            span = None if like is None else like.span(data)
+        if like is None or span is None or span[1] > LARGEST:
+            self._hand_over(data)
+            return
+        start, end = span
+        if len(data) < end:
+            self._parts, self._have, self._need = [data], len(data), end
+            self._patience = self._loop.call_later(PATIENCE, self._late)
+            return
+        if len(data) > end:
+            self._later = data[end:]
+            self.transport.pause_reading()
+        self.busy, self._caller = True, _InLane(self, like.head, data[start:end], self._lanes.clock)
+        if self._wake is not None:
+            self._wake.set_result(None)
+        elif self.task is None:
+            self.task = self._loop.create_task(self._serve())
 
     def eof_received(self) -> bool | None:
         # Half a connection is a caller that has gone: nobody tells a SHUT_WR from the end of a process.
@@ -187,26 +211,6 @@ class Lane(asyncio.Protocol):
             self.task.cancel()
 
     # -- requests
-
-    def _take(self, data: bytes) -> None:
-        """Answer the request that `data` begins with, once it is whole; or let the server have it."""
-        end = data.find(b"\r\n\r\n") + 4
-        read = self._lanes.heads.read(data[:end]) if 4 <= end <= HEAD else None
-        if read is None or (need := end + read[1]) > LARGEST:
-            self._hand_over(data)
-            return
-        if len(data) < need:
-            self._parts, self._have, self._need = [data], len(data), need
-            self._patience = self._loop.call_later(PATIENCE, self._late)
-            return
-        if len(data) > need:
-            self._later = data[need:]
-            self.transport.pause_reading()
-        self.busy, self._caller = True, _InLane(self, read[0], data[end:need], self._lanes.clock)
-        if self._wake is not None:
-            self._wake.set_result(None)
-        elif self.task is None:
-            self.task = self._loop.create_task(self._serve())
 
     def _whole(self) -> bytes:
         """What has come, as one piece."""
@@ -234,7 +238,7 @@ class Lane(asyncio.Protocol):
                 if later := self._later:
                     self._later = b""
                     self.transport.resume_reading()
-                    self._take(later)
+                    self.data_received(later)
                 if self.handed:
                     break
                 if self._caller is None:

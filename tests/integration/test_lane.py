@@ -12,8 +12,8 @@ import pytest
 
 from proxy.edge import lane
 from proxy.edge.caller import Caller
-from proxy.edge.heads import FIELDS
-from proxy.edge.lane import HEAD, LARGEST, Lanes
+from proxy.edge.heads import FIELDS, HEAD
+from proxy.edge.lane import LARGEST, Lanes
 
 _JSON = ["content-type: application/json"]
 
@@ -182,6 +182,7 @@ _OTHERS = {
     "no length": post(b"abc", b"X: y"),
     "two lengths": post(b"abc", b"Content-Length: 3", b"Content-Length: 4"),
     "a length with a sign": post(b"abc", b"Content-Length: +3"),
+    "a length with a blank behind it": post(b"abc", b"Content-Length: 3 "),
     "a length beyond all bounds": post(b"abc", b"Content-Length: " + b"9" * 5000),
     "a length of many zeros": post(b"abc", b"Content-Length: " + b"0" * 5000 + b"3"),
     "chunks": post(b"3\r\nabc\r\n0\r\n\r\n", b"Transfer-Encoding: chunked"),

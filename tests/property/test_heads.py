@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy.edge import heads
-from proxy.edge.heads import KEPT, Heads, Read
+from proxy.edge.heads import KEPT, Heads, Like, Read
 
 _DIGITS = st.one_of(
     st.integers(0, 10**10).map(lambda number: b"%d" % number),
@@ -92,62 +92,82 @@ def _said(found: Read | None) -> object:
     return head.method, head.path, head.query, list(head.headers.items()), head.kept, length
 
 
+def _told(like: Like | None, data: bytes) -> Read | None:
+    """What a head says by what it is like, if it is that."""
+    span = None if like is None else like.span(data + b"body")
+    if like is None or span is None:
+        return None
+    assert span[0] == len(data)
+    return like.head, span[1] - span[0]
+
+
 @given(st.one_of(st.lists(_HEADS, min_size=1, max_size=12), _ALIKE))
 @example([_PLAIN % (digits, b"") for digits in (b"5", b"4096", b"007", b"0", b"1" * 9, b"1" * 10, b"5 ", b"+5", b"")])
 @example([_PLAIN % (b"5", b"Content-Length: 5\r\n"), _PLAIN % (b"6", b""), _PLAIN % (b"6", b"Content-Length: 5\r\n")])
 @example([_PLAIN % (b"5", b""), _PLAIN % (b"5", b" 6\r\n"), _PLAIN % (b"5\r\n 6", b"")])
 def test_a_known_head_says_what_it_would_if_it_were_read(sent: list[bytes]) -> None:
     """Lengths twice, folded, signed, overlong, at the end, within another value: none is taken for another head."""
-    known = Heads()
+    known, likes = Heads(), set[Like]()
     for data in [*sent, *reversed(sent)]:
-        assert _said(known.read(data)) == _said(heads.read(data))
+        said = _said(heads.read(data))
+        like = known.like(data)
+        assert _said(_told(like, data)) == said
+        # Whichever of them was the last one of its connection: what it is like is what it says, or it is not like that.
+        for each in likes:
+            assert (told := _told(each, data)) is None or _said(told) == said
+        likes |= {like} if like is not None else set()
 
 
 @given(_HEADS, st.data())
 def test_one_changed_byte_makes_another_head(first: bytes, data: st.DataObject) -> None:
     """What differs from a known head anywhere is read by itself."""
     known = Heads()
-    known.read(first)
+    like = known.like(first)
     at = data.draw(st.integers(0, len(first) - 1))
     changed = first[:at] + data.draw(st.binary(max_size=2)) + first[at + 1 :]
     # The lane cuts at the first blank line, and looks at the method.
     changed = changed[: changed.find(b"\r\n\r\n") + 4]
     if changed.startswith(b"POST /v1/") and changed.endswith(b"\r\n\r\n"):
-        assert _said(known.read(changed)) == _said(heads.read(changed))
+        said = _said(heads.read(changed))
+        assert _said(_told(known.like(changed), changed)) == said
+        assert (told := _told(like, changed)) is None or _said(told) == said
 
 
 def test_heads_alike_are_one_object() -> None:
     """That is how what follows from one is found; one that differs in more than its length is another."""
     known = Heads()
-    first, second = known.read(_PLAIN % (b"5", b"X: 5\r\n")), known.read(_PLAIN % (b"61", b"X: 5\r\n"))
-    other = known.read(_PLAIN % (b"5", b"X: 6\r\n"))
-    assert first is not None
-    assert second is not None
-    assert other is not None
-    assert second[0] is first[0]
-    assert (first[1], second[1]) == (5, 61)
-    assert other[0] is not first[0]
+    first, second = _PLAIN % (b"5", b"X: 5\r\n"), _PLAIN % (b"61", b"X: 5\r\n")
+    like = known.like(first)
+    assert like is not None
+    assert known.like(second) is like
+    assert [like.span(each + b"body") for each in (first, second)] == [
+        (len(first), len(first) + 5),
+        (len(second), len(second) + 61),
+    ]
+    other = _PLAIN % (b"5", b"X: 6\r\n")
+    assert like.span(other) is None
+    assert known.like(other) is not like
 
 
 def test_what_is_kept_is_bounded() -> None:
     """In number, in bytes of one and in bytes of all; what is not kept is read as well."""
     known = Heads()
     for number in range(3 * KEPT):
-        assert known.read(_PLAIN % (b"5", b"X: %d\r\n" % number)) is not None
+        assert known.like(_PLAIN % (b"5", b"X: %d\r\n" % number)) is not None
         assert known.kept <= KEPT
     long = _PLAIN % (b"5", b"X: %b\r\n" % (b"y" * 3000))
     for number in range(KEPT):
-        assert known.read(long.replace(b"X:", b"X-%d:" % number)) is not None
+        assert known.like(long.replace(b"X:", b"X-%d:" % number)) is not None
     assert known.kept < KEPT / 2
     before = known.kept
     longer = _PLAIN % (b"5", b"X: %b\r\n" % (b"y" * 5000))
-    assert _said(known.read(longer)) == _said(heads.read(longer))
+    assert _said(_told(known.like(longer), longer)) == _said(heads.read(longer))
     assert known.kept == before
 
 
 def test_nothing_of_a_head_is_shown() -> None:
     """Its fields hold a caller's key."""
     known = Heads()
-    found = known.read(_PLAIN % (b"5", b"Authorization: Bearer sk-secret\r\n"))
+    found = known.like(_PLAIN % (b"5", b"Authorization: Bearer sk-secret\r\n"))
     assert found is not None
     assert "sk-secret" not in repr(known) + repr(found)
