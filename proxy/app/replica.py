@@ -15,7 +15,6 @@ import gc
 import random
 import secrets
 import time
-from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -105,16 +104,15 @@ class Replica:
         """Those of former configurations, by which requests in flight still go."""
         bindings = bind(config, self.configured.revision, building.identify)
         self._bound, self._targets = config, dict(bindings.targets)
-        asking: Counter[str] = Counter()
         serving = self._serving(config, bindings)
         self._ended = Ended(self._tell, log.failed)
-        self.edge = Edge(serving, Sinks(self._ended.add, log.failed), asking, numbered(run), time.time)
+        self.edge = Edge(serving, Sinks(self._ended.add, log.failed), numbered(run), time.time)
         self._metrics = Metrics(
             Now(
                 bindings=self._bindings,
                 look=self._keeper.look,
                 to_unix=self._to_unix,
-                serving=asking,
+                serving=self.edge.asking,
                 trying=self.edge.trying,
                 connections=lambda: self._upstreams.connections(),
                 remaining=lambda: self._upstreams.remaining,

@@ -20,24 +20,42 @@ from proxy.edge.caller import Head
 from proxy.edge.identity import Client, Identity, Named
 from proxy.edge.refusals import Refusal
 from proxy.providers import lenient
-from proxy.routing.walk import Deadline
+from proxy.routing.bindings import Bindings, Chain
 from proxy.terms import ENDPOINTS, Cause, Diagnosis, Endpoint, Headers
 
 _PATHS = {"/v1" + endpoint.path: endpoint for endpoint in ENDPOINTS}
+MODELS = "/v1/models"
 _PATIENCE = ("x-stainless-read-timeout", "x-stainless-timeout")
 """What the official SDKs say that they will wait, in seconds."""
 _SECRET_QUERY = frozenset({"key", "api_key", "api-key", "access_token"})
+_NOBODY = Client(None, frozenset())
 _TOTAL, _IMPATIENT = Diagnosis(Cause.TIMEOUT_TOTAL, "total"), Diagnosis(Cause.PATIENCE, "patience")
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Where a request of an assistant goes, and how long it may take."""
+
+    named: Named
+    chain: Chain | Refusal
+    times: Timeouts
+    total: float
+    """Seconds from its arrival: as configured, or as its caller will wait."""
+    overrun: Diagnosis
+    """Which of them it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
     """What a request's head says under one configuration."""
 
+    client: Client
     endpoint: Endpoint | None
-    client: Client | Refusal
-    named: Named | Refusal | None
-    """The assistant that it is for; None where the head does not say."""
+    """None as well where the client may not call at all."""
+    refusal: Refusal | None
+    """Why its body need not be read."""
+    way: Way | Refusal | None
+    """That of the assistant that it is for; None where the head does not say."""
     patience: float | None
     """Seconds in which an answer still reaches the caller, if it says so."""
     headers: Headers = field(repr=False)
@@ -48,19 +66,55 @@ class Known:
     """What the caller calls its request, as it can stand anywhere."""
 
 
-def known(head: Head, identity: Identity) -> Known:
+def known(head: Head, identity: Identity, bindings: Bindings) -> Known:
     """Read it."""
     headers = head.headers
-    client, called = identity.client(headers), headers.get("x-request-id")
+    client, called, patience = identity.client(headers), headers.get("x-request-id"), _patience(headers)
+    endpoint: Endpoint | None = None
+    refusal: Refusal | None = None
+    found: Way | Refusal | None = None
+    if isinstance(client, Refusal):
+        refusal, client = client, _NOBODY
+    else:
+        endpoint = _PATHS.get(head.path)
+        refusal = _refusal(head, endpoint)
+        named = identity.named(headers, client)
+        if named is not None and endpoint is not None:
+            found = way(named, endpoint, patience, bindings)
     return Known(
-        endpoint=_PATHS.get(head.path),
         client=client,
-        named=None if isinstance(client, Refusal) else identity.named(headers, client),
-        patience=_patience(headers),
+        endpoint=endpoint,
+        refusal=refusal,
+        way=found,
+        patience=patience,
         headers=identity.passing(tuple(headers.items())),
         query=query(head.query),
         called=printable(called) if called else None,
     )
+
+
+def _refusal(head: Head, endpoint: Endpoint | None) -> Refusal | None:
+    if head.path == MODELS or head.path.startswith(MODELS + "/"):
+        return None if head.method in ("GET", "HEAD") else refusals.method_not_allowed(head.method, "GET")
+    if endpoint is None:
+        return refusals.path_unknown(head.path)
+    return None if head.method == "POST" else refusals.method_not_allowed(head.method, "POST")
+
+
+def way(named: Named | Refusal, endpoint: Endpoint, patience: float | None, bindings: Bindings) -> Way | Refusal:
+    """That of an assistant's requests to an endpoint."""
+    if isinstance(named, Refusal):
+        return named
+    route = bindings.routes[named.assistant]
+    chain: Chain | Refusal
+    if (configured := route.chain(endpoint)) is None:
+        chain = refusals.chain_missing(named.assistant, endpoint.chain or "")
+    else:
+        chain = configured if configured.tiers else refusals.assistant_unbound(named.assistant)
+    total, overrun = route.timeouts.total, _TOTAL
+    if patience is not None and patience < total:
+        total, overrun = patience, _IMPATIENT
+    return Way(named, chain, route.timeouts, total, overrun)
 
 
 def printable(given: str) -> str:
@@ -88,14 +142,6 @@ def query(raw: str) -> str:
         pair for pair in raw.split("&") if pair and unquote_plus(pair.partition("=")[0]).lower() not in _SECRET_QUERY
     ]
     return "?" + "&".join(kept) if kept else ""
-
-
-def deadline(patience: float | None, started: float, times: Timeouts) -> Deadline:
-    """How long a request that came at `started` may take: as configured, or as its caller will wait."""
-    total = times.total
-    if patience is not None and patience < total:
-        return Deadline(started + patience, patience, _IMPATIENT, times)
-    return Deadline(started + total, total, _TOTAL, times)
 
 
 def _patience(headers: Mapping[str, str]) -> float | None:

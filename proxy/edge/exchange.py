@@ -59,7 +59,7 @@ class Serving:
         """What a request's head says: found once for one that is met again."""
         found = self._known.get(head)
         if found is None:
-            found = known(head, self.identity)
+            found = known(head, self.identity, self.bindings)
             if head.kept:
                 if len(self._known) >= KEPT:
                     self._known.clear()
@@ -70,39 +70,66 @@ class Serving:
 class Exchange:
     """What is known of one request. Mutable while it is served; `close()` freezes it."""
 
-    known: Known | None = None
-    """By its head."""
-    pulse: Pulse | None = None
-    """Of a stream."""
-    ending = False
-    """The replica stops, and this exchange with it."""
-    endpoint: Endpoint | None = None
-    stream = False
-    client: str | None = None
-    assistant: str | None = None
-    identified_by: str | None = None
-    asking: str | None = None
-    """The assistant, once its chain is being walked."""
-    asked_model: str | None = None
-    """The model that the caller named; shown where a binding passes it through."""
-    pending = False
-    """The answer was opened before it was known which tier gives it."""
-    served: Attempted | None = None
-    quoted: Attempted | None = None
-    """Nothing was served, and the caller reads what this attempt's upstream said."""
-    refusal: Refusal | None = None
-    outcome = "cancelled"
-    """Until something better is known."""
-    served_model: str | None = None
-    usage: Usage | None = None
-    body_in = 0
-    waited_for_caller = 0.0
+    __slots__ = (
+        "asked_model",
+        "asking",
+        "assistant",
+        "at",
+        "body_in",
+        "caller",
+        "client",
+        "ending",
+        "endpoint",
+        "identified_by",
+        "known",
+        "outcome",
+        "pending",
+        "ports",
+        "pulse",
+        "quoted",
+        "refusal",
+        "served",
+        "served_model",
+        "serving",
+        "started",
+        "stream",
+        "trail",
+        "usage",
+        "waited_for_caller",
+    )
 
     def __init__(self, caller: Caller, request_id: str, at: float, serving: Serving) -> None:
         self.caller, self.at, self.serving = caller, at, serving
         self.ports = ports = serving.ports
         self.started = ports.clock()
-        self.trail = Trail(request_id)
+        self.trail = Trail(request_id, [])
+        self.known: Known | None = None
+        """By its head."""
+        self.pulse: Pulse | None = None
+        """Of a stream."""
+        self.ending = False
+        """The replica stops, and this exchange with it."""
+        self.endpoint: Endpoint | None = None
+        self.stream = False
+        self.client: str | None = None
+        self.assistant: str | None = None
+        self.identified_by: str | None = None
+        self.asking = False
+        """The assistant's chain is being walked."""
+        self.asked_model: str | None = None
+        """The model that the caller named; shown where a binding passes it through."""
+        self.pending = False
+        """The answer was opened before it was known which tier gives it."""
+        self.served: Attempted | None = None
+        self.quoted: Attempted | None = None
+        """Nothing was served, and the caller reads what this attempt's upstream said."""
+        self.refusal: Refusal | None = None
+        self.outcome = "cancelled"
+        """Until something better is known."""
+        self.served_model: str | None = None
+        self.usage: Usage | None = None
+        self.body_in = 0
+        self.waited_for_caller = 0.0
 
     def fields(self) -> Fields:
         """Who answers and why, as far as it is known; see product.md for the names."""

@@ -315,11 +315,13 @@ class _InLane(Caller):
         return self.whole()
 
     async def send(self, status: int, fields: Fields, body: bytes, *, close: bool = False) -> None:
-        body = b"" if status in _BODILESS else body
-        head = self._open(status, fields, len(body), close)
-        self._count(len(body))
         lane = self._lane
-        lane.transport.write(head + body)
+        if status in _BODILESS:
+            body = b""
+        size = len(body)
+        lane.transport.write(self._open(status, fields, size, close) + body)
+        self.first_byte = self._clock()
+        self.body_out = size
         if lane.full is not None:
             await lane.room()
 
@@ -329,15 +331,14 @@ class _InLane(Caller):
         self._head = self._open(status, fields, None, close=False)
 
     def _open(self, status: int, fields: Fields, length: int | None, close: bool) -> bytes:
-        if self._lane.transport.is_closing():
-            raise ConnectionResetError("the caller has left")
-        self.opened, self.status = True, status
-        return heads.answer(status, fields, length, self._chunked, self._ends(close))
-
-    def _ends(self, close: bool) -> bool:
         lane = self._lane
-        lane.last = lane.last or close
-        return lane.last
+        if lane.transport.is_closing():
+            raise ConnectionResetError("the caller has left")
+        head = heads.answer(status, fields, length, self._chunked, close or lane.last)
+        if close:
+            lane.last = True
+        self.opened, self.status = True, status
+        return head
 
     async def write(self, data: bytes) -> None:
         if not self.push(data):
@@ -368,9 +369,11 @@ class _InLane(Caller):
         head, self._head = self._head, b""
         if rest := head + (b"0\r\n\r\n" if self._chunked else b""):
             await self._lane.write(rest)
-        if self._ends(close) and not self._lane.transport.is_closing():
+        lane = self._lane
+        lane.last = lane.last or close
+        if lane.last and not lane.transport.is_closing():
             # Not when the exchange is over: its caller has seen the last chunk, and may send its next request here.
-            self._lane.transport.write_eof()
+            lane.transport.write_eof()
 
     def cut(self) -> None:
         self._lane.last = True

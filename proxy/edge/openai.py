@@ -10,15 +10,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from aiohttp import hdrs, web
+from aiohttp import web
 from multidict import CIMultiDict
 
-from proxy.config.schema import Timeouts
 from proxy.edge import asked, refusals
 from proxy.edge.asked import Known
 from proxy.edge.caller import Caller, Unreadable
@@ -30,14 +29,17 @@ from proxy.edge.refusals import Refusal
 from proxy.providers import openai
 from proxy.providers.lines import pairs
 from proxy.record.lately import prefix
-from proxy.routing.bindings import Chain
 from proxy.routing.decision import Decision
+from proxy.routing.walk import Deadline
 from proxy.terms import EMBEDDINGS, RESPONSES, Endpoint, Question
 
 _BODY_IDLE = 30.0
 """Seconds without a byte of a request's body."""
-_MODELS = "/v1/models"
 _JSON = "content-type: application/json"
+_NONE: frozenset[str] = frozenset()
+
+Answering = Coroutine[Any, Any, Refusal | None]
+"""An answer that is under way; what comes of it may be a refusal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +58,12 @@ class Edge:
         self,
         serving: Serving,
         sinks: Sinks,
-        asking: Counter[str],
         new_id: Callable[[], str],
         unix: Callable[[], float],
     ) -> None:
-        """`asking` counts what is in flight, by assistant."""
         self.serving = serving
         """What new requests go by. Whoever changes the configuration sets it."""
-        self._sinks, self._asking, self._new_id, self._unix = sinks, asking, new_id, unix
+        self._sinks, self._new_id, self._unix = sinks, new_id, unix
         self._buffered = 0
         self._exchanges: set[Exchange] = set()
         self._idle = asyncio.Event()
@@ -82,6 +82,14 @@ class Edge:
         while self._exchanges:
             self._idle.clear()
             await self._idle.wait()
+
+    def asking(self) -> Counter[str]:
+        """Requests whose chain is being walked, by assistant. Any thread may ask."""
+        return Counter(
+            exchange.assistant
+            for exchange in list(self._exchanges)
+            if exchange.asking and exchange.assistant is not None
+        )
 
     def trying(self) -> Counter[tuple[str, str]]:
         """Requests that an upstream has now, by assistant and metrics' name of the tier. Any thread may ask."""
@@ -111,7 +119,8 @@ class Edge:
         exchange = Exchange(caller, self._new_id(), self._unix(), self.serving)
         self._exchanges.add(exchange)
         try:
-            refusal = await self._answer(exchange)
+            end = self._answer(exchange)
+            refusal = end if isinstance(end, Refusal) else await end
             if refusal is not None:
                 exchange.outcome = "rejected"
                 await exchange.refuse(refusal)
@@ -128,8 +137,6 @@ class Edge:
             self._exchanges.discard(exchange)
             if not self._exchanges:
                 self._idle.set()
-            if exchange.asking:
-                self._asking[exchange.asking] -= 1
             self._buffered -= exchange.body_in
             self._ended(exchange)
 
@@ -173,82 +180,55 @@ class Edge:
 
     # -- before the walk
 
-    async def _answer(self, exchange: Exchange) -> Refusal | None:
+    def _answer(self, exchange: Exchange) -> Refusal | Answering:
         caller, serving = exchange.caller, exchange.serving
         known = exchange.known = serving.known(caller.head)
         if self.draining:
             return refusals.draining()
         if len(self._exchanges) > serving.bounds.in_flight:
             return refusals.too_busy("in_flight", serving.bounds.in_flight)
-        client = known.client
-        if isinstance(client, Refusal):
-            return client
-        exchange.client = client.id
-        endpoint, method, path = known.endpoint, caller.head.method, caller.head.path
-        if path == _MODELS or path.startswith(_MODELS + "/"):
-            return await self._models(exchange, client)
+        exchange.client, exchange.endpoint = known.client.id, known.endpoint
+        if known.refusal is not None:
+            return known.refusal
+        endpoint = known.endpoint
         if endpoint is None:
-            return refusals.path_unknown(path)
-        exchange.endpoint = endpoint
-        if method != hdrs.METH_POST:
-            return refusals.method_not_allowed(method, "POST")
+            return self._models(exchange, known.client)
         if caller.length > serving.bounds.body:
             return refusals.body_too_large(serving.bounds.body)
         body = caller.whole()
         if body is None:
-            read = await self._read(exchange)
-            if isinstance(read, Refusal):
-                return read
-            body = read
-        elif (full := self._hold(exchange, len(body))) is not None:
-            return full
+            return self._read(exchange, known, endpoint)
+        return self._hold(exchange, len(body)) or self._asked(exchange, known, endpoint, body)
+
+    def _asked(self, exchange: Exchange, known: Known, endpoint: Endpoint, body: bytes) -> Refusal | Answering:
         document = asked.document(body)
         if isinstance(document, Refusal):
             return document
-        routed = self._route(exchange, known, client, endpoint, document)
-        if isinstance(routed, Refusal):
-            return routed
-        chain, times = routed
-        question = Question(
-            endpoint,
-            body,
-            document,
-            known.headers,
-            known.query,
-            exchange.stream,
-            exchange.asked_model,
-            openai.needs(document) if chain.declares else frozenset(),
-        )
-        way = travel(exchange, question, chain, asked.deadline(known.patience, exchange.started, times))
-        # Whoever travels lets go of it on the way.
-        del body, document, question
-        await way
-        return None
-
-    def _route(
-        self, exchange: Exchange, known: Known, client: Client, endpoint: Endpoint, document: Mapping[str, Any]
-    ) -> tuple[Chain, Timeouts] | Refusal:
         model = document.get("model")
         exchange.asked_model = model = model if isinstance(model, str) else None
-        named = known.named or exchange.serving.identity.unnamed(client, model)
-        if isinstance(named, Refusal):
-            return named
-        exchange.assistant, exchange.identified_by = named.assistant, named.by
-        assistant = named.assistant
-        route = exchange.serving.bindings.routes[assistant]
-        chain = route.own if endpoint.chain is None else route.chain(endpoint)
-        if chain is None:
-            return refusals.chain_missing(assistant, endpoint.chain or "")
-        if not chain.tiers:
-            return refusals.assistant_unbound(assistant)
+        way, serving = known.way, exchange.serving
+        if way is None:
+            way = asked.way(serving.identity.unnamed(known.client, model), endpoint, known.patience, serving.bindings)
+        if isinstance(way, Refusal):
+            return way
+        exchange.assistant, exchange.identified_by = way.named.assistant, way.named.by
+        chain = way.chain
+        if isinstance(chain, Refusal):
+            return chain
         if endpoint is RESPONSES and (field := openai.stored_state(document)):
             return refusals.state_elsewhere(field)
-        exchange.stream = document.get("stream") is True and endpoint is not EMBEDDINGS
-        exchange.asking = assistant
-        self._asking[assistant] += 1
-        return chain, route.timeouts
+        exchange.stream = stream = document.get("stream") is True and endpoint is not EMBEDDINGS
+        exchange.asking = True
+        needs = openai.needs(document) if chain.declares else _NONE
+        # Whoever travels lets go of it on the way.
+        return travel(
+            exchange,
+            Question(endpoint, body, document, known.headers, known.query, stream, model, needs),
+            chain,
+            Deadline(exchange.started + way.total, way.total, way.overrun, way.times),
+        )
 
-    async def _read(self, exchange: Exchange) -> bytes | Refusal:
+    async def _read(self, exchange: Exchange, known: Known, endpoint: Endpoint) -> Refusal | None:
         parts: list[bytes] = []
         try:
             while part := await exchange.caller.more(_BODY_IDLE):
@@ -259,7 +239,9 @@ class Edge:
             return refusals.body_timeout(_BODY_IDLE)
         except Unreadable:
             return refusals.body_unreadable()
-        return b"".join(parts)
+        end = self._asked(exchange, known, endpoint, b"".join(parts))
+        parts.clear()
+        return end if isinstance(end, Refusal) else await end
 
     def _hold(self, exchange: Exchange, size: int) -> Refusal | None:
         """So much more of a body was read."""
@@ -273,12 +255,9 @@ class Edge:
         return None
 
     async def _models(self, exchange: Exchange, client: Client) -> Refusal | None:
-        caller = exchange.caller
-        if caller.head.method not in (hdrs.METH_GET, hdrs.METH_HEAD):
-            return refusals.method_not_allowed(caller.head.method, "GET")
         assistants = exchange.serving.identity.assistants
         cards = {name: _card(name) for name in assistants if client.may_use(name)}
-        wanted = caller.head.path.removeprefix(_MODELS).strip("/")
+        wanted = exchange.caller.head.path.removeprefix(asked.MODELS).strip("/")
         if wanted and wanted not in cards:
             return refusals.assistant_not_found(wanted)
         body = cards[wanted] if wanted else {"object": "list", "data": list(cards.values())}
@@ -289,8 +268,9 @@ class Edge:
 
 def numbered(run: str) -> Callable[[], str]:
     """Makes request ids; `run` is borne by one process alone."""
-    count = itertools.count(1)
-    return lambda: f"req_{run}{next(count):06x}"
+    # Digits alone, and as many: letters would cost as much as the rest of it.
+    begins, count = f"req_{run}", itertools.count(100_001)
+    return lambda: f"{begins}{next(count)}"
 
 
 def _card(assistant: str) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class Now:
     look: Look
     to_unix: Callable[[float], float]
     """From the breakers' clock."""
-    serving: Mapping[str, int]
+    serving: Callable[[], Mapping[str, int]]
     """Requests by assistant."""
     trying: Callable[[], Mapping[tuple[str, str], int]]
     """Requests that an upstream has now, by assistant and tier."""
@@ -112,9 +112,10 @@ class Live:
             if count or now.lately.of(name, label).used:
                 yield f"{self._trying.start(name, label)}{number(count)}\n"
         yield from self._windows(tiers)
+        serving = now.serving()
         yield self._in_flight.head
         for name in bindings.routes:
-            yield f"{self._in_flight.start(name)}{number(now.serving.get(name, 0))}\n"
+            yield f"{self._in_flight.start(name)}{number(serving.get(name, 0))}\n"
         yield self._lines.head
         for source, each in now.connections().items():
             for state, value in (("in_use", each.in_use), ("idle", each.idle), ("waiting", each.waiting)):

@@ -7,7 +7,6 @@ import hashlib
 import io
 import os
 import time
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -227,7 +226,6 @@ async def test_a_fault_of_our_own_tells_its_place_and_no_words() -> None:
             Bounds(1024 * 1024, 10, 1024 * 1024),
         ),
         Sinks(log.decision, log.failed),
-        Counter(),
         lambda: "req_1",
         time.time,
     )

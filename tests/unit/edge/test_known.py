@@ -11,14 +11,15 @@ from multidict import CIMultiDict
 from proxy.breaker.keeper import Keeper
 from proxy.config import load
 from proxy.config.schema import Config
+from proxy.edge.asked import Known, Way
 from proxy.edge.caller import Head
 from proxy.edge.exchange import Bounds, Serving
 from proxy.edge.heads import KEPT
 from proxy.edge.identity import Client, Identity, Named
 from proxy.edge.refusals import Refusal
-from proxy.routing.bindings import Bindings
+from proxy.routing.bindings import bind
 from proxy.routing.walk import Ports
-from proxy.terms import CHAT, Outcome
+from proxy.terms import CHAT, Cause, Outcome
 
 _KEY = "sk-of-a-client"
 _DIGEST = hashlib.sha256(_KEY.encode()).hexdigest()
@@ -37,7 +38,11 @@ def _serving(clients: str = "open", identity: str = "{default: bot}") -> Serving
         raise AssertionError
 
     ports = Ports(Keeper(lambda: 0.0, lambda: "token", lambda: 0.5, lambda *_: None), send, lambda: 0.0)
-    return Serving("replica", Identity(config), Bindings({}, "1"), ports, Bounds(1, 1, 1))
+    return Serving("replica", Identity(config), bind(config, "1", lambda secret: "digest"), ports, Bounds(1, 1, 1))
+
+
+def _named(known: Known) -> Named | None:
+    return known.way.named if isinstance(known.way, Way) else None
 
 
 def _head(*fields: tuple[str, str], path: str = "/v1/chat/completions", query: str = "", kept: bool = True) -> Head:
@@ -48,15 +53,17 @@ def test_a_reload_asks_anew() -> None:
     """A head that was known before it goes by the new keys and the new header from then on."""
     head = _head(("Authorization", f"Bearer {_KEY}"), ("X-Assistant-Id", "bot"), ("X-Bot", "other"))
     before = _serving()
-    assert before.known(head).named == Named("bot", "header")
+    assert _named(before.known(head)) == Named("bot", "header")
     keyed = _serving(f"[{{id: c, key_sha256: {_DIGEST}, assistants: [other]}}]", "{header: X-Bot}")
     after = keyed.known(head)
     assert after.client == Client("c", frozenset({"other"}))
-    assert after.named == Named("other", "header")
+    assert _named(after) == Named("other", "header")
     revoked = _serving(f"[{{id: c, key_sha256: {'0' * 64}}}]").known(head)
-    assert isinstance(revoked.client, Refusal)
-    assert (revoked.client.status, revoked.named) == (401, None)
-    assert before.known(head).named == Named("bot", "header")
+    assert isinstance(revoked.refusal, Refusal)
+    assert (revoked.refusal.status, revoked.way, revoked.endpoint) == (401, None, None)
+    assert revoked.client.id is None
+    assert not revoked.client.may_use("bot")
+    assert _named(before.known(head)) == Named("bot", "header")
 
 
 def test_it_is_found_once_for_a_head_that_is_met_again() -> None:
@@ -96,7 +103,7 @@ def test_what_a_head_says() -> None:
             query="a=b&api_key=secret&c",
         )
     )
-    assert (known.endpoint, known.client, known.named) == (CHAT, Client(None, None), Named("bot", "header"))
+    assert (known.endpoint, known.client, _named(known)) == (CHAT, Client(None, None), Named("bot", "header"))
     assert [name for name, _ in known.headers] == [
         "Host",
         "X-Request-Id",
@@ -105,6 +112,40 @@ def test_what_a_head_says() -> None:
     ]
     assert (known.query, known.patience) == ("?a=b&c", 99.0)
     assert known.called == "mine?" + "x" * 123
+
+
+def test_a_head_says_where_its_request_goes_and_for_how_long() -> None:
+    """Its caller's patience where that is less than what is configured; a chain that there is not is a refusal."""
+    serving, bot = _serving(), ("X-Assistant-Id", "bot")
+    way = serving.known(_head(bot)).way
+    assert isinstance(way, Way)
+    assert (way.chain, way.total) == (serving.bindings.routes["bot"].own, way.times.total)
+    assert way.overrun.cause is Cause.TIMEOUT_TOTAL
+    hasty = serving.known(_head(bot, ("x-stainless-timeout", "10"))).way
+    assert isinstance(hasty, Way)
+    assert (hasty.total, hasty.overrun.cause) == (9.5, Cause.PATIENCE)
+    elsewhere = serving.known(_head(bot, path="/v1/embeddings")).way
+    assert isinstance(elsewhere, Way)
+    assert isinstance(elsewhere.chain, Refusal)
+    assert (elsewhere.named, elsewhere.chain.status) == (Named("bot", "header"), 404)
+    nobody = serving.known(_head(("X-Assistant-Id", "nobody"))).way
+    assert isinstance(nobody, Refusal)
+    assert nobody.code == "assistant_not_found"
+    assert serving.known(_head()).way is None
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/v1/chat/completions", 405), ("POST", "/v1/models", 405), ("POST", "/v1/nothing", 404)],
+)
+def test_what_is_refused_by_its_head_alone(method: str, path: str, status: int) -> None:
+    """Found once, as all that a head says."""
+    serving = _serving()
+    head = Head(method, path, "", CIMultiDict(), kept=True)
+    refusal = serving.known(head).refusal
+    assert refusal is not None
+    assert refusal.status == status
+    assert serving.known(head).refusal is refusal
 
 
 @pytest.mark.parametrize("shown", [repr, str])

@@ -17,7 +17,7 @@ def now(bindings: Bindings, **facts: Any) -> Now:
         "bindings": lambda: bindings,
         "look": lambda _: CLOSED,
         "to_unix": lambda at: at,
-        "serving": {},
+        "serving": dict,
         "trying": dict,
         "connections": dict,
         "remaining": dict,
