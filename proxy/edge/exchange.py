@@ -134,11 +134,21 @@ class Exchange:
     def fields(self) -> Fields:
         """Who answers and why, as far as it is known; see product.md for the names."""
         served, steps = self.served, self.trail.steps
-        spoke = served or self.quoted
         # Where the one tier that was tried has served there is nothing to count and to explain.
         plain = served is not None and len(steps) == 1
         attempts = 1 if plain else sum(isinstance(step, Attempted) for step in steps)
-        told = [f"x-request-id: {self.trail.request_id}", *self._by_whom(spoke, attempts)]
+        spoke = self.quoted if served is None else served
+        if spoke is None:
+            unknown = "pending" if self.pending else "none"
+            by_whom = _by_whom(self.assistant, unknown, unknown, unknown, attempts)
+        elif spoke.model == "*":
+            by_whom = _by_whom(self.assistant, spoke.tier, spoke.source, self.asked_model or "none", attempts)
+        else:
+            configured, said = (self.assistant, spoke.tier, spoke.source, spoke.model, attempts), self.serving.said
+            by_whom = said.get(configured, _UNSAID)
+            if not by_whom:
+                by_whom = said[configured] = _by_whom(*configured)
+        told = [f"x-request-id: {self.trail.request_id}", *by_whom]
         if not plain and (served is None or served.tier != "primary") and (why := reason(steps)):
             told.append(f"x-homeport-reason: {why}")
         if served is not None and served.dropped:
@@ -146,18 +156,6 @@ class Exchange:
         if spoke is not None and spoke.upstream_id:
             told.append(f"x-homeport-upstream-request-id: {spoke.upstream_id}")
         return told
-
-    def _by_whom(self, spoke: Attempted | None, attempts: int) -> Fields:
-        if spoke is None:
-            unknown = "pending" if self.pending else "none"
-            return _by_whom(self.assistant, unknown, unknown, unknown, attempts)
-        if spoke.model == "*":
-            return _by_whom(self.assistant, spoke.tier, spoke.source, self.asked_model or "none", attempts)
-        said = self.serving.said
-        configured = (self.assistant, spoke.tier, spoke.source, spoke.model, attempts)
-        if (found := said.get(configured)) is None:
-            found = said[configured] = _by_whom(*configured)
-        return found
 
     def end(self) -> None:
         """Let the exchange end now: a committed stream with an error event, what waits with a refusal."""
@@ -231,6 +229,7 @@ def _by_whom(assistant: str | None, tier: str, source: str, model: str, attempts
     ]
 
 
+_UNSAID: Fields = []
 _RETRY_WORDS = frozenset({"retry-after", "x-should-retry", "x-homeport-retry-at"})
 
 

@@ -181,7 +181,7 @@ def answer(status: int, told: Fields, length: int | None, chunked: bool, close: 
         fields.append("Transfer-Encoding: chunked")
     if close:
         fields.append("Connection: close")
-    head = lines.head(fields)
-    if b"\r\nDate: " not in head and b"\r\ndate: " not in head.lower():
-        return b"%bDate: %b\r\n\r\n" % (head[:-2], rfc822_formatted_time().encode())
-    return head
+    head = lines.text(fields)
+    if "\r\nDate: " not in head and "\r\ndate: " not in head.lower():
+        head = f"{head[:-2]}Date: {rfc822_formatted_time()}\r\n\r\n"
+    return head.encode("utf-8", "surrogateescape")

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from proxy.edge import refusals
 from proxy.edge.exchange import Exchange, headers_down
@@ -26,8 +27,9 @@ _ABANDONED = Abandoned()
 
 async def travel(exchange: Exchange, question: Question, chain: Chain, deadline: Deadline) -> None:
     """Walk the chain and answer the caller."""
-    times = deadline.times
-    pulse = exchange.pulse = Pulse(lambda: _beat(exchange), times.hold, times.idle) if question.stream else None
+    pulse = None
+    if question.stream:
+        pulse = exchange.pulse = Pulse(partial(_beat, exchange), deadline.times.hold, deadline.times.idle)
     try:
         end = await walk(question, chain, deadline, exchange.trail, exchange.ports)
         if pulse is not None:
@@ -46,32 +48,34 @@ async def travel(exchange: Exchange, question: Question, chain: Chain, deadline:
 
 
 async def _deliver(exchange: Exchange, served: Served, pulse: Pulse | None, deadline: Deadline) -> None:
-    accepted, clock = served.accepted, exchange.ports.clock
+    accepted, caller = served.accepted, exchange.caller
     exchange.served = served.attempted
     broke: Interrupted | Abandoned | None = _ABANDONED
-    began = 0.0 if accepted.complete else clock()
+    began = 0.0 if accepted.complete else exchange.ports.clock()
+    reply = accepted.reply
     try:
-        status, fields = accepted.reply.status, headers_down.lines(accepted.reply.headers)
+        fields = headers_down.lines(reply.headers)
         if pulse is not None and accepted.stream is not None:
-            await _open_stream(exchange, status, fields)
-            broke = await relay_stream(
-                accepted, accepted.stream, exchange.caller, pulse, lambda cut: _complaint(exchange, cut)
-            )
+            await _open_stream(exchange, reply.status, fields)
+            broke = await relay_stream(accepted, accepted.stream, caller, pulse, partial(_complaint, exchange))
         elif accepted.complete and len(accepted.body) <= _SENT_AT_ONCE:
-            await exchange.caller.send(status, fields + exchange.fields(), accepted.body)
+            await caller.send(reply.status, fields + exchange.fields(), accepted.body)
             broke = None
         else:
-            await exchange.caller.open(status, [*_length(accepted), *fields, *exchange.fields()])
-            until = asyncio.get_running_loop().time() + deadline.until - clock()
-            broke = await relay_body(accepted, exchange.caller, deadline.times.idle, until)
+            await caller.open(reply.status, [*_length(accepted), *fields, *exchange.fields()])
+            until = asyncio.get_running_loop().time() + deadline.until - exchange.ports.clock()
+            broke = await relay_body(accepted, caller, deadline.times.idle, until)
     finally:
-        accepted.reply.close()
+        reply.close()
+        if broke is not None:
+            exchange.outcome = "stream_broken" if isinstance(broke, Interrupted) else "cancelled"
+        else:
+            exchange.outcome = "success" if served.attempted.tier == "primary" else "fallback_success"
         exchange.served = conclude(served, broke, exchange.trail, exchange.ports)
-        exchange.outcome = _outcome(broke, served)
-        told = accepted.stream.reader if accepted.stream else accepted
+        told = accepted if accepted.stream is None else accepted.stream.reader
         exchange.usage, exchange.served_model = told.usage, told.model and told.model[:128]
         if not accepted.complete:
-            exchange.trail.waited += clock() - began
+            exchange.trail.waited += exchange.ports.clock() - began
 
 
 async def _refused(exchange: Exchange, refused: Refused, question: Question, chain: Chain) -> None:
@@ -129,12 +133,6 @@ def _complaint(exchange: Exchange, cut: Diagnosis) -> bytes:
         "request_id": exchange.trail.request_id,
     }
     return refusals.error_event(exchange.endpoint, error)
-
-
-def _outcome(broke: Interrupted | Abandoned | None, served: Served) -> str:
-    if broke is None:
-        return "success" if served.attempted.tier == "primary" else "fallback_success"
-    return "stream_broken" if isinstance(broke, Interrupted) else "cancelled"
 
 
 def _length(accepted: Accepted) -> Fields:

@@ -24,9 +24,14 @@ def pairs(fields: Iterable[str]) -> Headers:
     return tuple([(name, value) for name, _, value in [field.partition(": ") for field in fields]])
 
 
-def head(lines: Sequence[str]) -> bytes:
+def text(lines: Sequence[str]) -> str:
     """The lines, each with its end, and the blank line. Raises ValueError for what could end one early."""
     run_together = "".join(lines)
     if "\n" in run_together or "\r" in run_together or "\0" in run_together:
         raise ValueError("a header holds a line break or a NUL")
-    return "\r\n".join([*lines, "\r\n"]).encode("utf-8", "surrogateescape")
+    return "\r\n".join([*lines, "\r\n"])
+
+
+def head(lines: Sequence[str]) -> bytes:
+    """That as bytes."""
+    return text(lines).encode("utf-8", "surrogateescape")

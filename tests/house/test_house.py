@@ -244,7 +244,11 @@ def _exported() -> dict[str, tuple[str, set[str]]]:
     bindings: Bindings = bind(config, "1", lambda secret: "digest")
     link = LinkStatus(True, 1.0, "", 1.0, "a", 2, 3, 4, 5.0)
     connections = {"s": Connections(in_use=1, idle=2, waiting=3)}
-    facts = {"serving": lambda: {"bot": 1}, "trying": lambda: {("bot", "primary"): 1}, "connections": lambda: connections}
+    facts = {
+        "serving": lambda: {"bot": 1},
+        "trying": lambda: {("bot", "primary"): 1},
+        "connections": lambda: connections,
+    }
     left = {("s", "m", "requests"): 9.0}
     metrics = Metrics(
         now(bindings, look=_look, link=lambda: link, remaining=lambda: left, expiries=lambda: {"s": 1.0}, **facts)
