@@ -36,6 +36,10 @@ _NEVER = frozenset(
 """Fields of one connection (RFC 9110, 7.6.1), beside `connection` and what that names."""
 
 
+_ALONE = ("", "keep-alive", "close")
+"""What `connection` says where it names no field."""
+
+
 class Passing:
     """Which fields travel on."""
 
@@ -58,7 +62,7 @@ class Passing:
                 kept.append(pair)
             elif passes is None:
                 named += f",{pair[1]}"
-        if named in ("", ",keep-alive", ",close"):
+        if named[1:] in _ALONE:
             return tuple(kept)
         hops = {token.strip().lower() for token in named.split(",")}
         return tuple([pair for pair in kept if pair[0].lower() not in hops])
@@ -70,6 +74,6 @@ class Passing:
             begins = names[name]
             if begins:
                 kept.append(begins + value)
-            elif begins is None:
+            elif begins is None and value not in _ALONE:
                 return [": ".join(pair) for pair in self(headers)]
         return kept
