@@ -37,14 +37,17 @@ class Head:
 class Caller(ABC):
     """One request and its answer."""
 
-    opened = False
-    status = 0
-    """What was sent; 0 until then."""
-    body_out = 0
-    first_byte: float | None = None
+    __slots__ = ("_clock", "body_out", "first_byte", "head", "length", "opened", "status")
 
-    def __init__(self, head: Head, clock: Callable[[], float]) -> None:
+    def __init__(self, head: Head, length: int, clock: Callable[[], float]) -> None:
         self.head, self._clock = head, clock
+        self.length = length
+        """Bytes of the body, as far as its head says."""
+        self.opened = False
+        self.status = 0
+        """What was sent; 0 until then."""
+        self.body_out = 0
+        self.first_byte: float | None = None
 
     @property
     @abstractmethod
@@ -52,11 +55,6 @@ class Caller(ABC):
         """The one that serves it."""
 
     # -- what it asks
-
-    @property
-    @abstractmethod
-    def length(self) -> int:
-        """Bytes of the body, as far as its head says."""
 
     @property
     @abstractmethod

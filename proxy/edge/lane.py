@@ -287,21 +287,21 @@ class Lane(asyncio.Protocol):
 class _InLane(Caller):
     """One request of the lane."""
 
-    _head = b""
-    """Of the answer, until it is written."""
-    _chunked = False
+    __slots__ = ("_body", "_chunked", "_head", "_lane")
 
     def __init__(self, lane: Lane, head: Head, body: bytes, clock: Callable[[], float]) -> None:
         # The base's as well, without a call: one of these is made for every request.
-        self.head, self._clock, self._lane, self._body = head, clock, lane, body
+        self.head, self.length, self._clock = head, len(body), clock
+        self.opened = self._chunked = False
+        self.status = self.body_out = 0
+        self.first_byte: float | None = None
+        self._lane, self._body = lane, body
+        self._head = b""
+        """Of the answer, until it is written."""
 
     @property
     def task(self) -> asyncio.Task[None] | None:
         return self._lane.task
-
-    @property
-    def length(self) -> int:
-        return len(self._body)
 
     @property
     def unread(self) -> bool:

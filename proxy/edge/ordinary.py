@@ -16,7 +16,8 @@ class Ordinary(Caller):
     """One request that aiohttp has read, and its answer."""
 
     def __init__(self, request: web.BaseRequest, clock: Callable[[], float]) -> None:
-        super().__init__(Head(request.method, request.path, request.rel_url.raw_query_string, request.headers), clock)
+        head = Head(request.method, request.path, request.rel_url.raw_query_string, request.headers)
+        super().__init__(head, request.content_length or 0, clock)
         self._request, self._task = request, asyncio.current_task()
         self._asked = False
         self._response: web.StreamResponse | None = None
@@ -31,10 +32,6 @@ class Ordinary(Caller):
     @property
     def task(self) -> asyncio.Task[Any] | None:
         return self._task
-
-    @property
-    def length(self) -> int:
-        return self._request.content_length or 0
 
     @property
     def unread(self) -> bool:
