@@ -1,4 +1,4 @@
-"""What a request asks, read from its head and its body: who calls, the document, the time it may take.
+"""What a request asks, read from its head and its body: who calls, where it goes and for how long, the document.
 
 1. A body is parsed once; what cannot be read is refused with its place.
 2. A key in the query stays here: it is a credential, and the source has its own.
