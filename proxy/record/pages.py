@@ -96,13 +96,14 @@ class Ring:
 
     def append(self, item: bytes) -> float:
         """Keep it; the time at which that was."""
-        now = self._unix()
-        if not self._blocks or len(self._blocks[-1].ends) == _BLOCK:
-            self._blocks.append(_Block())
-        block = self._blocks[-1]
-        block.data += item
+        now, blocks = self._unix(), self._blocks
+        if not blocks or len(blocks[-1].ends) == _BLOCK:
+            blocks.append(_Block())
+        block = blocks[-1]
+        data = block.data
+        data += item
         block.times.append(now)
-        block.ends.append(len(block.data))
+        block.ends.append(len(data))
         self._bytes += len(item)
         self.next += 1
         self._trim(now)
