@@ -53,13 +53,12 @@ from proxy.edge.openai import Edge, Sinks, numbered
 from proxy.record import happenings, lag
 from proxy.record.ended import Ended
 from proxy.record.journal import Journal
-from proxy.record.kept import kept
 from proxy.record.lately import Lately
 from proxy.record.live_metrics import Configuration, Now
 from proxy.record.log import Log
 from proxy.record.metrics import Metrics
+from proxy.record.telling import Telling
 from proxy.routing.bindings import Bindings, bind
-from proxy.routing.decision import Decision
 from proxy.routing.walk import Ports
 from proxy.upstream.listing import Listings
 from proxy.upstream.oauth.account import Account, World
@@ -91,7 +90,6 @@ class Replica:
         told = config.admin.token is not None or (seat is not None and not seat.announce)
         self.made_up_token = None if told else made_up
         """The operators' token, where the configuration has none and nobody was told."""
-        self._records = config.decisions.keep > 0
         self._link, self._journal, book, self._tokens = self._shared(config)
         self._accounts = Accounts(
             World(time.time, time.monotonic, random.random, lambda: secrets.token_hex(8), self._tokens, self)
@@ -105,7 +103,7 @@ class Replica:
         bindings = bind(config, self.configured.revision, building.identify)
         self._bound, self._targets = config, dict(bindings.targets)
         serving = self._serving(config, bindings)
-        self._ended = Ended(self._tell, log.failed)
+        self._ended = Ended(lambda ended: self._telling(ended))
         self.edge = Edge(serving, Sinks(self._ended.add, log.failed), numbered(run), time.time)
         self._metrics = Metrics(
             Now(
@@ -123,6 +121,7 @@ class Replica:
                 link=None if self._link is None else self._link.status,
             )
         )
+        self._telling = Telling(self._metrics, log, self._journal if config.decisions.keep > 0 else None)
 
     def _bindings(self) -> Bindings:
         return self.edge.serving.bindings
@@ -246,12 +245,6 @@ class Replica:
         self._metrics.moved(target, move)
         self._log.moved(target, move)
         self._happened(happenings.breaker(self._targets[target], move, self._to_unix))
-
-    def _tell(self, decision: Decision) -> None:
-        self._metrics.ended(decision)
-        self._log.decision(decision)
-        if self._records:
-            self._journal.put(kept(decision))
 
     def _happened(self, what: dict[str, Any]) -> None:
         self._ended.settle()

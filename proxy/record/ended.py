@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from proxy.routing.decision import Decision
 
@@ -20,9 +20,8 @@ MOST, WITHIN = 24, 0.02
 class Ended:
     """Those of one replica that have not been told of yet."""
 
-    def __init__(self, tell: Callable[[Decision], None], failed: Callable[[str, BaseException], None]) -> None:
-        """`failed` hears of a fault in telling, by request id."""
-        self._tell, self._failed = tell, failed
+    def __init__(self, tell: Callable[[Sequence[Decision]], None]) -> None:
+        self._tell = tell
         self._waiting: list[Decision] = []
         self._timed = False
 
@@ -37,12 +36,9 @@ class Ended:
 
     def settle(self) -> None:
         """Tell of them now."""
-        waiting, self._waiting = self._waiting, []
-        for each in waiting:
-            try:
-                self._tell(each)
-            except Exception as error:  # noqa: BLE001  # a fault in telling one story takes no other away
-                self._failed(each.request_id, error)
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            self._tell(waiting)
 
     def _due(self) -> None:
         self._timed = False

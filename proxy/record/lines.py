@@ -1,26 +1,32 @@
 """A decision as a line of the log: its record, without what is not there.
 
 1. A line says what the record says: `told` makes it of that, for whatever decision.
-2. Most requests are served at once, and are like one before in all but ids, times and sizes. The facts of such a one
-   are kept as they were told, and only those are put in; all else that a line says is what it is found by.
-3. This is the log's thread's alone: one line is written at a time.
+2. Of decisions that are alike a Line keeps what they have in common as text, and only the rest is put in.
+3. Line and Stamps are the log's thread's alone: one line is written at a time.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any
 
 import orjson
 
-from proxy.breaker.state import CLOSED
-from proxy.record.document import breaker_document, document, milliseconds, writable
-from proxy.routing.decision import Attempted, Decision
+from proxy.record.document import document, milliseconds, writable
+from proxy.routing.decision import Attempted, Decision, reason
 
-_MOST = 1000
-"""Kinds of lines that are kept, at a few kilobytes each. Those of a former configuration make room with all others."""
-_CLOSED = orjson.Fragment(orjson.dumps(breaker_document(CLOSED, float)))
+_OF_DECISION = frozenset(
+    {"request_id", "caller_request_id", "at", "served_model", "reason", "duration_ms", "first_byte_ms", "overhead_ms"}
+    | {"body_in", "body_out", "usage", "steps"}
+)
+"""What differs between decisions that are alike."""
+_OF_STEP = frozenset(
+    {"at_ms", "started_ms", "connected_ms", "first_byte_ms", "first_token_ms", "ended_ms"}
+    | {"upstream_request_id", "retry_after_s"}
+)
+_OF_BREAKER = frozenset({"since", "until"})
+_SILENT: dict[str, Any] = {"since": None, "until": None}
 _THOUSANDTHS = tuple(f".{number:03d}+00:00" for number in range(1000))
 
 
@@ -42,117 +48,103 @@ class Stamps:
         return self._text + _THOUSANDTHS[micros // 1000]
 
 
-@dataclass(slots=True)
-class _Last:
-    """The facts of the last line of its kind; its parts are the same objects as in it."""
-
-    facts: dict[str, Any]
-    step: dict[str, Any]
-    usage: dict[str, Any]
+def written(decision: Decision, stamp: Stamps) -> str:
+    """With its end."""
+    return _ended(told(decision, stamp))
 
 
-class Lines:
-    """Makes lines of decisions."""
+def told(decision: Decision, stamp: Stamps) -> dict[str, Any]:
+    """The record, without what is not there."""
+    facts = document(decision)
+    steps = [_there(step) for step in facts.pop("steps")]
+    return _there(facts) | {"at": stamp(decision.at), "event": "request", "steps": steps}
 
-    def __init__(self, stamp: Stamps) -> None:
-        self._stamp = stamp
-        self._last: dict[tuple[object, ...], _Last] = {}
+
+class Line:
+    """Makes the same of any decision that is like `first` (see kinds.py): what they have in common is in it."""
+
+    __slots__ = ("_breakers", "_explained", "_facts", "_stamp", "_steps", "_usage")
+
+    def __init__(self, first: Decision, stamp: Stamps) -> None:
+        facts = told(first, stamp)
+        self._stamp, self._explained = stamp, "reason" in facts
+        self._steps: list[dict[str, Any]] = []
+        self._breakers: list[dict[str, Any]] = []
+        for step in facts["steps"]:
+            seen = step.get("breaker", _SILENT)
+            dated = seen["since"] is not None or seen["until"] is not None
+            one = _once(step, _OF_STEP | {"breaker"} if dated else _OF_STEP)
+            self._breakers.append(_once(seen, _OF_BREAKER) if dated else {})
+            self._steps.append(one | {"breaker": self._breakers[-1]} if dated else one)
+        self._facts = _once(facts, _OF_DECISION) | {"steps": self._steps}
+        self._usage: dict[str, Any] = facts.get("usage", {})
 
     def of(self, decision: Decision) -> str:
         """With its end."""
-        step, steps = decision.served, decision.steps
-        if step is None or len(steps) != 1 or steps[0] is not step or step.breaker is not CLOSED:
-            facts = self.told(decision)
-        else:
-            facts = self._like_another(decision, step)
-        try:
-            return orjson.dumps(facts, option=orjson.OPT_APPEND_NEWLINE).decode()
-        except TypeError:
-            return orjson.dumps(writable(facts), option=orjson.OPT_APPEND_NEWLINE).decode()
-
-    def told(self, decision: Decision) -> dict[str, Any]:
-        """The record, without what is not there."""
-        facts = document(decision)
-        steps = [{key: value for key, value in step.items() if value is not None} for step in facts.pop("steps")]
-        told = {key: value for key, value in facts.items() if value is not None}
-        return told | {"at": self._stamp(decision.at), "event": "request", "steps": steps}
-
-    def _like_another(self, decision: Decision, step: Attempted) -> dict[str, Any]:
-        called, first_byte, model = decision.caller_request_id, decision.first_byte, decision.served_model
-        usage, upstream_id = decision.usage, step.upstream_id
-        connected, began, first_token = step.connected, step.first_byte, step.first_token
-        alike = (
-            # Those that are put in: whether they are there.
-            called is None,
-            first_byte is None,
-            model is None,
-            usage is None,
-            upstream_id is None,
-            connected is None,
-            began is None,
-            first_token is None,
-            # The others: what they are.
-            decision.replica,
-            decision.revision,
-            decision.client,
-            decision.assistant,
-            decision.identified_by,
-            decision.endpoint,
-            decision.stream,
-            decision.outcome,
-            decision.code,
-            decision.refusal,
-            step.tier,
-            step.source,
-            step.model,
-            step.outcome,
-            step.detail,
-            step.heard,
-            step.status,
-            step.reused,
-            step.retried,
-            step.billed,
-            step.probe,
-            step.retry_after,
-            step.dropped,
-        )
-        last = self._last.get(alike)
-        # What did not just serve says in `reason` how long it took.
-        if last is None or step.outcome != "served":
-            return self._first(alike, decision)
-        facts, arrived, spent = last.facts, decision.started, decision.duration - decision.waited
+        facts, started, spent = self._facts, decision.started, decision.duration - decision.waited
         facts["request_id"] = decision.request_id
         facts["at"] = self._stamp(decision.at)
         facts["duration_ms"] = milliseconds(decision.duration)
         facts["overhead_ms"] = milliseconds(spent) if spent > 0.0 else 0.0
         facts["body_in"], facts["body_out"] = decision.body_in, decision.body_out
-        if called is not None:
-            facts["caller_request_id"] = called
-        if model is not None:
-            facts["served_model"] = model
-        if first_byte is not None:
-            facts["first_byte_ms"] = milliseconds(first_byte)
-        if usage is not None:
-            told = last.usage
-            told["input"], told["output"] = usage.input, usage.output
-            told["cache_read"], told["reasoning"] = usage.cache_read, usage.reasoning
-        one = last.step
-        one["started_ms"] = milliseconds(step.started - arrived)
-        one["ended_ms"] = milliseconds(step.ended - arrived)
-        if connected is not None:
-            one["connected_ms"] = milliseconds(connected - arrived)
-        if began is not None:
-            one["first_byte_ms"] = milliseconds(began - arrived)
-        if first_token is not None:
-            one["first_token_ms"] = milliseconds(first_token - arrived)
-        if upstream_id is not None:
-            one["upstream_request_id"] = upstream_id
-        return facts
+        if decision.caller_request_id is not None:
+            facts["caller_request_id"] = decision.caller_request_id
+        if decision.served_model is not None:
+            facts["served_model"] = decision.served_model
+        if decision.first_byte is not None:
+            facts["first_byte_ms"] = milliseconds(decision.first_byte)
+        if decision.usage is not None:
+            usage, tokens = self._usage, decision.usage
+            usage["input"], usage["output"] = tokens.input, tokens.output
+            usage["cache_read"], usage["reasoning"] = tokens.cache_read, tokens.reasoning
+        if self._explained:
+            facts["reason"] = reason(decision.steps)
+        for step, one, breaker in zip(decision.steps, self._steps, self._breakers, strict=True):
+            if isinstance(step, Attempted):
+                _attempt(one, step, started)
+            else:
+                one["at_ms"] = milliseconds(step.at - started)
+            if breaker and (seen := step.breaker) is not None:
+                breaker["since"] = None if seen.since is None else decision.unix(seen.since)
+                breaker["until"] = None if seen.until is None else decision.unix(seen.until)
+        return _ended(facts)
 
-    def _first(self, alike: tuple[object, ...], decision: Decision) -> dict[str, Any]:
-        if len(self._last) >= _MOST:
-            self._last.clear()
-        facts = self.told(decision)
-        facts["steps"][0]["breaker"] = _CLOSED
-        self._last[alike] = _Last(facts, facts["steps"][0], facts.get("usage", {}))
-        return facts
+
+def _attempt(one: dict[str, Any], step: Attempted, started: float) -> None:
+    one["started_ms"] = milliseconds(step.started - started)
+    one["ended_ms"] = milliseconds(step.ended - started)
+    if step.connected is not None:
+        one["connected_ms"] = milliseconds(step.connected - started)
+    if step.first_byte is not None:
+        one["first_byte_ms"] = milliseconds(step.first_byte - started)
+    if step.first_token is not None:
+        one["first_token_ms"] = milliseconds(step.first_token - started)
+    if step.upstream_id is not None:
+        one["upstream_request_id"] = step.upstream_id
+    if step.retry_after is not None:
+        one["retry_after_s"] = step.retry_after
+
+
+def _there(facts: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def _once(facts: dict[str, Any], varying: frozenset[str]) -> dict[str, Any]:
+    """The same as JSON: what does not vary is one fact under the name of the first, where it follows each other."""
+    found: dict[str, Any] = {}
+    for varies, names in groupby(facts, varying.__contains__):
+        some = {name: facts[name] for name in names}
+        first = next(iter(some))
+        found |= some if varies else {first: orjson.Fragment(_json(some)[len(first) + len('{"":') : -1])}
+    return found
+
+
+def _ended(facts: dict[str, Any]) -> str:
+    return _json(facts, orjson.OPT_APPEND_NEWLINE).decode()
+
+
+def _json(facts: dict[str, Any], option: int = 0) -> bytes:
+    try:
+        return orjson.dumps(facts, option=option)
+    except TypeError:
+        return orjson.dumps(writable(facts), option=option)

@@ -13,14 +13,15 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import IO, Any
 
 import orjson
 
 from proxy.breaker.state import Moved
-from proxy.record.lines import Lines, Stamps
+from proxy.record.kinds import Kind
+from proxy.record.lines import Line, Stamps, written
 from proxy.routing.decision import Decision, reason
 
 _QUEUE = 10_000
@@ -29,6 +30,9 @@ _GATHER = 0.05
 """Seconds in which lines are gathered before they are written."""
 _AT_ONCE = 4096
 """Bytes that a pipe takes in one piece or not at all: PIPE_BUF of Linux."""
+
+Waiting = tuple[Decision, Kind | None] | Callable[[], str]
+"""What becomes a line."""
 
 
 class Log:
@@ -39,10 +43,9 @@ class Log:
 
     def __init__(self, stream: IO[str], *, human: bool, unix: Callable[[], float], replica: str | None = None) -> None:
         self._stream, self._human, self._unix, self._replica = stream, human, unix, replica
-        self._lines: deque[Decision | Callable[[], str]] = deque()
+        self._lines: deque[Waiting] = deque()
         # The thread's alone.
         self._stamp = Stamps()
-        self._written = Lines(self._stamp)
         self._dropped = 0
         self._wake = threading.Event()
         self._stop = threading.Event()
@@ -52,7 +55,11 @@ class Log:
 
     def decision(self, decision: Decision) -> None:
         """A request is finished."""
-        self._put(decision)
+        self._put([(decision, None)])
+
+    def decisions(self, ended: Sequence[tuple[Decision, Kind]]) -> None:
+        """Several requests are finished, each of a kind."""
+        self._put(ended)
 
     def moved(self, target: str, move: Moved) -> None:
         """A breaker changed its word. `target` holds no credential, only its digest, which is left out."""
@@ -62,7 +69,7 @@ class Log:
     def event(self, what: str, **facts: Any) -> None:
         """Something else that happened, in our own words."""
         at = self._unix()
-        self._put(lambda: self._line(at, what, facts))
+        self._put([lambda: self._line(at, what, facts)])
 
     def failed(self, request_id: str, error: BaseException) -> None:
         """A fault of our own. The exception's text may quote a caller, so only its kind and its place are told."""
@@ -82,16 +89,17 @@ class Log:
         self._wake.set()
         self._thread.join(timeout=5)
 
-    def _put(self, line: Decision | Callable[[], str]) -> None:
+    def _put(self, new: Sequence[Waiting]) -> None:
         if self._muted:
             return
         lines = self._lines
-        if len(lines) >= _QUEUE:
-            self._dropped += 1
-            return
-        lines.append(line)
-        # Behind another line it is found by who writes that one, and looks again whether there are more.
-        if len(lines) == 1:
+        room = _QUEUE - len(lines)
+        if len(new) > room:
+            self._dropped += len(new) - room
+            new = new[:room]
+        lines.extend(new)
+        # Behind another line they are found by who writes that one, and looks again whether there are more.
+        if len(lines) <= len(new):
             self._wake.set()
 
     def _write(self) -> None:
@@ -101,21 +109,21 @@ class Log:
             self._stop.wait(_GATHER)
             if not self._stop.is_set():
                 self._wake.clear()
-            written: list[str] = []
-            while self._lines and len(written) < 500:
-                line = self._lines.popleft()
-                written.append(self._told(line) if isinstance(line, Decision) else line())
+            told: list[str] = []
+            while self._lines and len(told) < 500:
+                waiting = self._lines.popleft()
+                told.append(self._told(*waiting) if isinstance(waiting, tuple) else waiting())
             if self._dropped:
                 lost, self._dropped = self._dropped, 0
-                written.append(self._line(self._unix(), "log_lines_dropped", {"count": lost}))
+                told.append(self._line(self._unix(), "log_lines_dropped", {"count": lost}))
             if self._lines:
                 self._wake.set()
             try:
-                for piece in ("".join(written),) if self._replica is None else pieces(written):
+                for piece in ("".join(told),) if self._replica is None else pieces(told):
                     self._stream.write(piece)
                     self._stream.flush()
             except (OSError, ValueError):
-                self._dropped += len(written)
+                self._dropped += len(told)
 
     def _line(self, at: float, what: str, facts: dict[str, Any]) -> str:
         if self._replica is not None:
@@ -125,8 +133,16 @@ class Log:
             return f"{_time(at)} {what} {said}".rstrip() + "\n"
         return orjson.dumps({"at": self._stamp(at), "event": what, **facts}).decode() + "\n"
 
-    def _told(self, decision: Decision) -> str:
-        return _human(decision) if self._human else self._written.of(decision)
+    def _told(self, decision: Decision, kind: Kind | None) -> str:
+        if self._human:
+            return _human(decision)
+        if kind is None or not kind.logged:
+            if kind is not None:
+                kind.logged = True
+            return written(decision, self._stamp)
+        if kind.line is None:
+            kind.line = Line(decision, self._stamp)
+        return kind.line.of(decision)
 
 
 def pieces(lines: Iterable[str]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 1. Label values come from the configuration and from closed lists, never from a caller: no assistant is `_unknown`.
 2. A decision is counted once, when it is finished; what is true now is not mirrored here but read at scrape, by
-   live_metrics.py. Which series a request or a step counts in is found once for all that are alike in what decides it.
+   live_metrics.py. Which series a request counts in is found once for all that are alike (kinds.py).
 3. Breaker state, last use and requests by outcome exist from the start; the rest appears when first seen.
 """
 
@@ -33,6 +33,7 @@ _LONG = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
 _SHORT = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
 _WHOLE = ("success", "fallback_success")
 _FROM_BOOT = (("success", "200"), ("fallback_success", "200"), ("exhausted", "503"))
+_TOKENS = ("input", "output", "cache_read", "reasoning")
 _RELOADS = ("ok", "invalid", "unchanged")
 
 _UNKNOWN = "_unknown"
@@ -50,35 +51,72 @@ class Shown(Protocol):
 
 Each = TypeVar("Each", bound=Shown)
 
-_Request = tuple[str | None, str, bool, str, int, bool, bool, bool]
-"""Assistant, endpoint, stream, outcome and code; whether there were a body, steps, and a first byte to the caller."""
-_Attempt = tuple[str | None, str, str, str, str, str, int | None]
-"""Assistant, endpoint, tier, source, model, outcome and status."""
+
+@dataclass(slots=True)
+class _Tried:
+    """What an attempt is measured in."""
+
+    place: int
+    """Of its step."""
+    duration: Spread
+    first_token: Spread | None
+    connect: Spread | None
+    times: Times
 
 
 @dataclass(slots=True)
-class _OfRequests:
-    """What requests that are alike are counted in. Nobody changes which; None where they have nothing to count."""
+class Counts:
+    """What decisions that are alike (see kinds.py) are counted in. Nobody changes which."""
 
-    assistant: str
-    before: str
-    """What is put before a tier's name."""
-    requests: Value
+    ones: tuple[Value, ...]
+    """One more in each."""
     body_in: Value | None
     body_out: Value
     times: tuple[Spread, Spread] | None
     """How long they took, and how much of it was spent here; of those that came as far as a chain."""
     first_byte: Spread | None
+    tried: tuple[_Tried, ...]
+    tokens: tuple[tuple[str, str, str], ...]
+    """Labels of what the upstream billed: input, output, cache_read, reasoning."""
+    billed: Children[tuple[str, ...], Value]
+    """By these labels."""
 
-
-@dataclass(slots=True)
-class _OfAttempts:
-    """Likewise, of attempts."""
-
-    count: Value
-    status: Value
-    duration: Spread
-    times: Times
+    def add(self, decision: Decision) -> None:
+        """One more of them."""
+        for one in self.ones:
+            one.value += 1.0
+        self.body_out.value += decision.body_out
+        if self.body_in is not None:
+            self.body_in.value += decision.body_in
+        if self.times is None:
+            return
+        duration, overhead = self.times
+        duration.observe(decision.duration)
+        spent = decision.duration - decision.waited
+        overhead.observe(spent if spent > 0.0 else 0.0)
+        if self.first_byte is not None and decision.first_byte is not None:
+            self.first_byte.observe(decision.first_byte)
+        for each in self.tried:
+            step = decision.steps[each.place]
+            if isinstance(step, Attempted):
+                each.duration.observe(step.ended - step.started)
+                each.times.tried(step.outcome, decision.at + step.ended - decision.started)
+                if each.first_token is not None and step.first_token is not None:
+                    each.first_token.observe(step.first_token - step.started)
+                if each.connect is not None and step.connected is not None:
+                    each.connect.observe(step.connected - step.started)
+        usage = decision.usage
+        if self.tokens and usage is not None:
+            # What is never billed has no series.
+            into, out, cached, reasoned = self.tokens
+            if usage.input:
+                self.billed[into].value += usage.input
+            if usage.output:
+                self.billed[out].value += usage.output
+            if usage.cache_read:
+                self.billed[cached].value += usage.cache_read
+            if usage.reasoning:
+                self.billed[reasoned].value += usage.reasoning
 
 
 class Metrics:
@@ -163,8 +201,6 @@ class Metrics:
             self._reloads(result)
         self._reloaded_at()
         self._reloaded_well().set(1)
-        self._of_requests = Children(self._find_of_requests)
-        self._of_attempts = Children(self._find_of_attempts)
         self._targets: dict[str, Target] = {}
         self._followed: set[str] = set()
         self.follow(now.bindings())
@@ -240,121 +276,69 @@ class Metrics:
 
     def ended(self, decision: Decision) -> None:
         """Count a finished request."""
-        steps, first_byte = decision.steps, decision.first_byte
-        assistant, endpoint = decision.assistant, decision.endpoint
-        which = self._of_requests[
-            assistant,
-            endpoint,
-            decision.stream,
-            decision.outcome,
-            decision.code,
-            decision.body_in > 0,
-            len(steps) > 0,
-            first_byte is not None,
-        ]
-        which.requests.value += 1.0
-        which.body_out.value += decision.body_out
-        if which.body_in is not None:
-            which.body_in.value += decision.body_in
-        if decision.refusal is not None:
-            self._refused(decision.refusal, which.assistant)
-        if which.times is None:
-            return
-        duration, overhead = which.times
-        duration.observe(decision.duration)
-        spent = decision.duration - decision.waited
-        overhead.observe(spent if spent > 0.0 else 0.0)
-        if which.first_byte is not None and first_byte is not None:
-            which.first_byte.observe(first_byte)
-        for step in steps:
+        self.counts(decision).add(decision)
+
+    def counts(self, decision: Decision) -> Counts:
+        """What it is counted in, and all that are like it."""
+        a, stream, before = decision.assistant or _UNKNOWN, str(decision.stream).lower(), prefix(decision.endpoint)
+        steps, served, whole = decision.steps, decision.served, decision.outcome in _WHOLE
+        ones = [self._requests(a, decision.endpoint, stream, decision.outcome, str(decision.code))]
+        ones += self._refused(decision.refusal, a)
+        body_in, body_out = self._body_in(a) if decision.body_in > 0 else None, self._body_out(a)
+        if not steps:
+            return Counts(tuple(ones), body_in, body_out, None, None, (), (), self._tokens.of)
+        times = self._duration(a, stream), self._overhead()
+        first_byte = None if decision.first_byte is None else self._first_byte(a, stream)
+        tried: list[_Tried] = []
+        for place, step in enumerate(steps):
             if isinstance(step, Attempted):
-                of = self._of_attempts[
-                    assistant, endpoint, step.tier, step.source, step.model, step.outcome, step.status
-                ]
-                of.count.value += 1.0
-                of.status.value += 1.0
-                of.duration.observe(step.ended - step.started)
-                of.times.tried(step.outcome, decision.at + step.ended - decision.started)
-                if step.first_token is not None:
-                    self._first_token(step.source, step.model).observe(step.first_token - step.started)
-                if not step.reused and step.connected is not None:
-                    self._connect(step.source).observe(step.connected - step.started)
-                if step.outcome != "served" or step.detail or step.probe is not None:
-                    self._not_just_served(which.assistant, which.before + step.tier, step)
+                ones += self._attempt(a, before + step.tier, step)
+                tried.append(self._measured(place, decision.assistant or "", before + step.tier, step))
             else:
-                self._skip(which.assistant, which.before + step.tier, step)
-        if len(steps) > 1:
-            self._moved_on(which, steps)
+                ones += self._skip(a, before + step.tier, step)
+        ones += self._moved_on(a, before, steps)
         if decision.outcome == "exhausted":
-            self._exhausted(which.assistant, word(steps[-1])).inc()
-        if decision.served is not None:
-            self._billed(which.assistant, which.before + decision.served.tier, decision)
+            ones.append(self._exhausted(a, word(steps[-1])))
+        if served is not None and decision.usage is None and whole:
+            ones.append(self._no_usage(a, before + served.tier))
+        tokens = () if served is None else tuple((a, before + served.tier, kind) for kind in _TOKENS)
+        return Counts(tuple(ones), body_in, body_out, times, first_byte, tuple(tried), tokens, self._tokens.of)
 
-    def _find_of_requests(self, alike: _Request) -> _OfRequests:
-        assistant, endpoint, streamed, outcome, code, body, steps, first_byte = alike
-        a, stream = assistant or _UNKNOWN, "true" if streamed else "false"
-        return _OfRequests(
-            assistant=a,
-            before=prefix(endpoint),
-            requests=self._requests(a, endpoint, stream, outcome, str(code)),
-            body_in=self._body_in(a) if body else None,
-            body_out=self._body_out(a),
-            times=(self._duration(a, stream), self._overhead()) if steps else None,
-            first_byte=self._first_byte(a, stream) if steps and first_byte else None,
-        )
-
-    def _find_of_attempts(self, alike: _Attempt) -> _OfAttempts:
-        assistant, endpoint, tier, source, model, outcome, status = alike
-        a, t = assistant or _UNKNOWN, prefix(endpoint) + tier
-        return _OfAttempts(
-            count=self._attempts(a, t, outcome),
-            status=self._status(source, str(status or "none")),
-            duration=self._upstream(source, model),
-            times=self.lately.kept(assistant or "", t),
-        )
-
-    def _refused(self, why: str, a: str) -> None:
+    def _refused(self, why: str | None, a: str) -> Iterator[Value]:
         if why in _NOT_LET_IN:
-            self._not_let_in(why).inc()
+            yield self._not_let_in(why)
         elif why == _OVER_OUR_LIMITS:
-            self._limited("global", a).inc()
+            yield self._limited("global", a)
 
-    def _skip(self, a: str, t: str, step: Skipped) -> None:
-        self._skipped(a, t, step.reason).inc()
+    def _skip(self, a: str, t: str, step: Skipped) -> Iterator[Value]:
+        yield self._skipped(a, t, step.reason)
         if step.reason == Word.HALF_OPEN:
-            self._probes(step.source, step.model, "half_open", "lost_race").inc()
+            yield self._probes(step.source, step.model, "half_open", "lost_race")
 
-    def _not_just_served(self, a: str, t: str, step: Attempted) -> None:
-        """What else there may be to say of an attempt."""
+    def _attempt(self, a: str, t: str, step: Attempted) -> Iterator[Value]:
+        yield self._attempts(a, t, step.outcome)
+        yield self._status(step.source, str(step.status or "none"))
         if step.probe in ("half_open", "early"):
             heard = step.heard if step.heard in ("good", "bad") else "neutral"
-            self._probes(step.source, step.model, step.probe, heard).inc()
+            yield self._probes(step.source, step.model, step.probe, heard)
         if step.detail in ("first_byte", "idle"):
-            self._stalls(a, t, "first_byte" if step.detail == "first_byte" else "mid_stream").inc()
+            yield self._stalls(a, t, "first_byte" if step.detail == "first_byte" else "mid_stream")
         if step.outcome == "stream_broken":
-            self._truncated(a, t).inc()
+            yield self._truncated(a, t)
 
-    def _moved_on(self, which: _OfRequests, steps: Sequence[Step]) -> None:
+    def _measured(self, place: int, assistant: str, t: str, step: Attempted) -> _Tried:
+        return _Tried(
+            place,
+            self._upstream(step.source, step.model),
+            None if step.first_token is None else self._first_token(step.source, step.model),
+            None if step.reused or step.connected is None else self._connect(step.source),
+            self.lately.kept(assistant, t),
+        )
+
+    def _moved_on(self, a: str, before: str, steps: Sequence[Step]) -> Iterator[Value]:
         passed = set()
-        for before, after in pairwise(steps):
-            passed.add(before.tier)
+        for left, next_ in pairwise(steps):
+            passed.add(left.tier)
             # A tier that is asked once more, since no other may be, is no next one.
-            if after.tier not in passed:
-                left, next_ = which.before + before.tier, which.before + after.tier
-                self._fallbacks(which.assistant, left, next_, word(before)).inc()
-
-    def _billed(self, a: str, t: str, decision: Decision) -> None:
-        usage = decision.usage
-        if usage is None:
-            if decision.outcome in _WHOLE:
-                self._no_usage(a, t).inc()
-            return
-        tokens = self._tokens.of
-        if usage.input:
-            tokens[a, t, "input"].value += usage.input
-        if usage.output:
-            tokens[a, t, "output"].value += usage.output
-        if usage.cache_read:
-            tokens[a, t, "cache_read"].value += usage.cache_read
-        if usage.reasoning:
-            tokens[a, t, "reasoning"].value += usage.reasoning
+            if next_.tier not in passed:
+                yield self._fallbacks(a, before + left.tier, before + next_.tier, word(left))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 from proxy.record.ended import MOST, WITHIN, Ended
-from proxy.routing.decision import Decision
 from tests.property import virtual
 from tests.unit.record.decisions import decision
 
@@ -13,13 +12,7 @@ from tests.unit.record.decisions import decision
 class _Told:
     def __init__(self) -> None:
         self.ids: list[str] = []
-        self.failed: list[str] = []
-        self.ended = Ended(self._tell, lambda request_id, error: self.failed.append(f"{request_id} {error}"))
-
-    def _tell(self, each: Decision) -> None:
-        if each.request_id == "bad":
-            raise ValueError("no")
-        self.ids.append(each.request_id)
+        self.ended = Ended(lambda ended: self.ids.extend(each.request_id for each in ended))
 
     def add(self, *ids: str) -> None:
         for each in ids:
@@ -56,13 +49,14 @@ def test_many_do_not_wait() -> None:
     virtual.run(work())
 
 
-def test_who_asks_has_them_and_a_fault_takes_no_other_away() -> None:
-    """Settled at once, in order."""
+def test_who_asks_has_them() -> None:
+    """Settled at once, in order, and once."""
 
     async def work() -> None:
         told = _Told()
-        told.add("a", "bad", "b")
+        told.add("a", "b")
         told.ended.settle()
-        assert (told.ids, told.failed) == (["a", "b"], ["bad no"])
+        told.ended.settle()
+        assert told.ids == ["a", "b"]
 
     virtual.run(work())

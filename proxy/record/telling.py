@@ -1,0 +1,44 @@
+"""Finished requests are told of: counted, logged, and recorded, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from proxy.record.journal import Journal
+from proxy.record.kept import kept
+from proxy.record.kinds import Kind, Kinds, alike
+from proxy.record.log import Log
+from proxy.record.metrics import Metrics
+from proxy.routing.decision import Decision
+
+
+class Telling:
+    """Of one replica."""
+
+    def __init__(self, metrics: Metrics, log: Log, journal: Journal | None) -> None:
+        """None where nothing is recorded."""
+        self._metrics, self._log, self._journal = metrics, log, journal
+        self._kinds = Kinds()
+
+    def __call__(self, ended: Sequence[Decision]) -> None:
+        """Tell of these. A fault in telling one story takes no other away."""
+        logged: list[tuple[Decision, Kind]] = []
+        for each in ended:
+            try:
+                self._tell(each, logged)
+            except Exception as error:  # noqa: BLE001  # whatever the bug, the others are told of and we learn of it
+                self._log.decisions(logged)
+                logged = []
+                self._log.failed(each.request_id, error)
+        self._log.decisions(logged)
+
+    def _tell(self, decision: Decision, logged: list[tuple[Decision, Kind]]) -> None:
+        key = alike(decision)
+        kind = self._kinds.get(key)
+        if kind is None:
+            kind = Kind(self._metrics.counts(decision))
+            self._kinds.add(key, kind)
+        kind.counts.add(decision)
+        logged.append((decision, kind))
+        if self._journal is not None:
+            self._journal.put(kept(decision))
