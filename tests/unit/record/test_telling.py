@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import io
+from dataclasses import replace
 
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.breaker.state import CLOSED, View, Word
 from proxy.record import kinds, telling
 from proxy.record.journal import Journal
 from proxy.record.kept import kept, read
@@ -19,7 +21,7 @@ from proxy.record.log import Log
 from proxy.record.metrics import Metrics
 from proxy.record.telling import Telling
 from proxy.routing.bindings import Bindings
-from proxy.routing.decision import Decision
+from proxy.routing.decision import Decision, Skipped
 from tests.unit.record.decisions import AT, OPEN, SERVED, decision
 from tests.unit.record.now import now
 from tests.unit.record.stories import DECISIONS
@@ -32,7 +34,8 @@ class _Told:
         self._stream = io.StringIO()
         self._log = Log(self._stream, human=False, unix=lambda: AT)
         self._journal = Journal(1000, 60.0, lambda: AT, None)
-        self.tell = Telling(Metrics(now(Bindings({}, "1"))), self._log, self._journal)
+        self.metrics = Metrics(now(Bindings({}, "1")))
+        self.tell = Telling(self.metrics, self._log, self._journal)
 
     def lines(self) -> list[str]:
         self._log.close()
@@ -65,6 +68,61 @@ async def test_all_but_what_a_kind_has_in_common_is_put_in() -> None:
         one = decision(steps=steps)
         assert alike(one) == alike(decision(steps=steps, request_id="req_2", at=AT + 1, duration=9.0, body_out=7))
         await _is_told([one, one, decision(steps=steps, request_id="req_2", at=AT + 1, duration=9.0, body_out=7)])
+
+
+_SEEN = View(Word.OPEN, "connect_error", 1.0, 22.0, ("req_0",))
+_OTHERS = (
+    *[
+        replace(OPEN, breaker=seen)
+        for seen in (
+            None,
+            CLOSED,
+            replace(_SEEN, word=Word.PARKED),
+            replace(_SEEN, reason="timeout"),
+            replace(_SEEN, since=None),
+            replace(_SEEN, since=2.0),
+            replace(_SEEN, until=None),
+            replace(_SEEN, until=23.0),
+            replace(_SEEN, since=None, until=None),
+            replace(_SEEN, tripped_by=()),
+            replace(_SEEN, failures=1),
+            replace(_SEEN, local=True),
+        )
+    ],
+    replace(OPEN, tier="second"),
+    replace(OPEN, source="other"),
+    replace(OPEN, model="other"),
+    replace(OPEN, reason="deadline"),
+    replace(OPEN, at=10.3),
+    replace(OPEN, missing=("tools",)),
+    replace(OPEN, uncarried="seed"),
+)
+
+
+@pytest.mark.parametrize("other", _OTHERS)
+async def test_the_one_fact_of_a_skipped_tier_that_differs_is_told(other: Skipped) -> None:
+    """After those that are like it in all others, either way."""
+    one = decision()
+    await _is_told([one, one, decision(steps=(other, SERVED)), one])
+
+
+@pytest.mark.parametrize(("since", "until"), [(3.0, None), (None, 3.0)])
+async def test_a_moment_of_a_breaker_is_told_after_breakers_that_had_none(
+    since: float | None, until: float | None
+) -> None:
+    """Either of the two."""
+    none = replace(_SEEN, since=None, until=None)
+    silent, told = (replace(OPEN, breaker=each) for each in (none, replace(_SEEN, since=since, until=until)))
+    await _is_told([decision(steps=(step, SERVED)) for step in (silent, silent, silent, told, silent)])
+
+
+@pytest.mark.parametrize("first", [0, 7])
+def test_a_body_is_counted_whether_or_not_the_first_had_one(first: int) -> None:
+    """What has none begins no series."""
+    told = _Told()
+    told.tell([decision(body_in=first)])
+    told.tell([decision(body_in=7 - first)])
+    assert 'homeport_request_body_bytes_total{assistant="bot"} 7.0' in told.metrics.exposition().decode()
 
 
 async def test_a_decision_that_was_served_elsewhere_is_kept_whole() -> None:
