@@ -1,14 +1,16 @@
 """What a breaker remembers of its target, hears and is asked: the nouns of machine.py.
 
-1. Every value is frozen, and is made of nothing but numbers, words and request ids: a store can keep it anywhere.
+1. Nobody changes a value, and it is made of nothing but numbers, words and request ids: a store can keep it anywhere.
 2. Times are seconds on the machine's clock.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
+
+from proxy.terms import fact
 
 Moment = float
 """A time on the clock of whoever holds the state; other floats are lengths."""
@@ -42,7 +44,7 @@ class Hears(StrEnum):
     """A permanent fault if it is met again a while later; until then a failure like any other."""
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Policy:
     """When a target trips and how long it rests. Bounds are config's business."""
 
@@ -53,7 +55,7 @@ class Policy:
     cooldown_max: float = 300.0
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Circuit:
     """Closed, open or half_open."""
 
@@ -85,7 +87,7 @@ class Circuit:
         return tuple(request_id for request_id, _ in self.failed if request_id)
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Evidence:
     """What a closed circuit has heard. Empty while nothing is wrong."""
 
@@ -107,7 +109,7 @@ class Evidence:
     """When a DISABLE_TWICE was first heard, without a success since."""
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Latch:
     """Why and since when a target is kept from requests."""
 
@@ -121,7 +123,7 @@ class Latch:
     """The word of whoever judged the attempt: auth, config, quota, rate_limited, …"""
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Wait:
     """How long, and how often in a row, the upstream asked to wait. Stays until the first success after it."""
 
@@ -135,7 +137,7 @@ class Wait:
     """When the next request may try."""
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class State:
     """All that is known of one target."""
 
@@ -152,7 +154,7 @@ class State:
     isolated: Latch | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Acquire:
     """A request asks to be let through."""
 
@@ -162,14 +164,14 @@ class Acquire:
     """No tier of its chain may be tried: ask ahead of time."""
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Renew:
     """A probe is still under way."""
 
     token: str
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Heard:
     """An attempt has ended."""
 
@@ -207,7 +209,7 @@ class Act(StrEnum):
     RELEASE = "release"
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Operate:
     """An operator acts; `until` bounds an isolation."""
 
@@ -215,7 +217,7 @@ class Operate:
     until: float = math.inf
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Returned:
     """While the store was away a replica's own probe has brought the target home, at `since`."""
 
@@ -227,7 +229,7 @@ class Returned:
 Event = Acquire | Renew | Heard | Operate | Returned
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Granted:
     """The request may be sent."""
 
@@ -236,7 +238,7 @@ class Granted:
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class View:
     """What people are shown of a target, and what a denied request is told."""
 
@@ -265,7 +267,7 @@ def severity(view: View) -> int:
     return _SEVERITY.index(view.word)
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Moved:
     """The word that people are shown has changed."""
 
@@ -276,7 +278,7 @@ class Moved:
     """What they are shown now."""
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Step:
     """What an event did."""
 
