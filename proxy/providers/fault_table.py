@@ -33,7 +33,7 @@ class Row:
     types: tuple[str, ...] = ()
     """Lower case: one of these is the error's type."""
     phrase: re.Pattern[str] | None = None
-    """Found in the error's message."""
+    """Matches from the start of the error's message."""
     bound: bool = False
     """Only where the tier names its model, and the error's `param` is no other field: else the caller's fault."""
     names_model: bool = False
@@ -49,19 +49,49 @@ class Row:
 
     def fits(self, evidence: Evidence) -> bool:
         """True when every condition holds."""
+        return self.met(evidence.kind, evidence.status, evidence.wire) and self.agrees(evidence)
+
+    def met(self, kind: str, status: int, wire: int) -> bool:
+        """The conditions that ask for the kind of source and the statuses hold."""
+        return (self.kinds is None or kind in self.kinds) and (
+            self.statuses is None or status in self.statuses or wire in self.statuses
+        )
+
+    def agrees(self, evidence: Evidence) -> bool:
+        """All the other conditions hold."""
         return (
-            (self.kinds is None or evidence.kind in self.kinds)
-            and (self.statuses is None or evidence.status in self.statuses or evidence.wire in self.statuses)
-            and (not self.codes or any(code in evidence.words for code in self.codes))
-            and (self.code_like is None or any(self.code_like.fullmatch(word) for word in evidence.words))
-            and (not self.types or any(type_ in evidence.types for type_ in self.types))
-            and (self.phrase is None or self.phrase.search(evidence.message) is not None)
+            (not self.codes or not evidence.words.isdisjoint(self.codes))
+            and (self.code_like is None or any(map(self.code_like.fullmatch, evidence.words)))
+            and (not self.types or not evidence.types.isdisjoint(self.types))
+            and (self.phrase is None or self.phrase.match(evidence.message) is not None)
             and not (self.bound and not evidence.about_bound_model())
             and not (self.names_model and not evidence.names_model())
             and (self.needs_retry_after is None or self.needs_retry_after is (evidence.retry_after is not None))
             and not (self.bare and evidence.spoke)
             and not (self.html and not evidence.html)
         )
+
+
+class Table:
+    """Rows in their order. Which of them an answer may meet is found once for its kind and statuses."""
+
+    def __init__(self, rows: tuple[Row, ...]) -> None:
+        self._rows = rows
+        self._met: dict[tuple[str, int, int], tuple[Row, ...]] = {}
+
+    def met(self, kind: str, status: int, wire: int) -> tuple[Row, ...]:
+        """See Row.met."""
+        asked = kind, status, wire
+        found = self._met.get(asked)
+        if found is None:
+            found = tuple([row for row in self._rows if row.met(kind, status, wire)])
+            # Others than we make statuses up.
+            if len(self._met) < _MOST:
+                self._met[asked] = found
+        return found
+
+
+_MOST = 1000
 
 
 @fact
@@ -74,8 +104,8 @@ class Evidence:
     wire: int
     spoke: bool
     """There is an error object."""
-    words: tuple[str, ...]
-    types: tuple[str, ...]
+    words: frozenset[str]
+    types: frozenset[str]
     message: str
     param: str
     """The request's field that the error is about; empty when it does not say."""
@@ -390,3 +420,4 @@ ROWS: tuple[Row, ...] = (
     Row("page", Cause.SERVER, statuses=_PAGE_4XX, html=True, detail="html"),
     Row("client_fault", Cause.CLIENT_FAULT, statuses=range(400, 500)),
 )
+TABLE = Table(ROWS)

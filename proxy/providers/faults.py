@@ -10,14 +10,15 @@ from __future__ import annotations
 import math
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import orjson
 
-from proxy.providers.fault_table import ROWS, Evidence, Row
+from proxy.providers.fault_table import TABLE, Evidence, Row, Table
+from proxy.providers.hops import Names
 from proxy.terms import Cause, Diagnosis, Headers
 
 PHRASE_CHARS = 4096
@@ -47,7 +48,7 @@ def override_row(status: int | None, code: str | None, type: str | None, phrase:
         statuses=None if status is None else {status},
         codes=(code.strip().lower(),) if code else (),
         types=(type.strip().lower(),) if type else (),
-        phrase=re.compile(re.escape(phrase), re.IGNORECASE) if phrase else None,
+        phrase=re.compile(f".*?{re.escape(phrase)}", re.IGNORECASE | re.DOTALL) if phrase else None,
     )
 
 
@@ -60,17 +61,18 @@ def diagnose(
     bound_model: str | None,
     now_unix: float,
     overrides: tuple[Row, ...] = (),
-    rows: tuple[Row, ...] = ROWS,
+    table: Table = TABLE,
 ) -> Diagnosis:
     """What an answer with an error status means. `bound_model` is None for a tier with model `*`."""
     error = error_object(body)
-    page = error is None and _is_page(headers, body)
-    exhausted = status == 429 and _none_left(headers)
-    retry_after = _retry_after(headers, now_unix, exhausted)
+    said = _said(headers)
+    page = error is None and _is_page(said, body)
+    exhausted = status == 429 and _none_left(said)
+    retry_after = _retry_after(said, now_unix, exhausted)
     if retry_after is None and error is not None:
         retry_after = _retry_delay(error, now_unix)
     evidence = _evidence(kind, status, status, error, bound_model, retry_after, page)
-    return _conclude(evidence, (*overrides, *rows), exhausted)
+    return _conclude(evidence, overrides, table, exhausted)
 
 
 def diagnose_error(
@@ -80,7 +82,7 @@ def diagnose_error(
     bound_model: str | None,
     now_unix: float,
     overrides: tuple[Row, ...] = (),
-    rows: tuple[Row, ...] = ROWS,
+    table: Table = TABLE,
 ) -> Diagnosis:
     """What an error object means that came inside a 200, as a JSON answer or as an event of a stream.
 
@@ -89,48 +91,58 @@ def diagnose_error(
     said = _error_in(error, nested=True)
     retry_after = None if said is None else _retry_delay(said, now_unix)
     evidence = _evidence(kind, status_of(error), 200, said, bound_model, retry_after, page=False)
-    return _conclude(evidence, (*overrides, *rows), exhausted=False)
+    return _conclude(evidence, overrides, table, exhausted=False)
 
 
-def _conclude(evidence: Evidence, rows: tuple[Row, ...], exhausted: bool) -> Diagnosis:
-    row = next((row for row in rows if row.fits(evidence)), _UNKNOWN)
+def _conclude(evidence: Evidence, overrides: tuple[Row, ...], table: Table, exhausted: bool) -> Diagnosis:
+    row = _row(evidence, overrides, table)
     return Diagnosis(row.cause, _detail(row, evidence), evidence.retry_after, exhausted)
+
+
+def _row(evidence: Evidence, overrides: tuple[Row, ...], table: Table) -> Row:
+    for row in overrides:
+        if row.fits(evidence):
+            return row
+    for row in table.met(evidence.kind, evidence.status, evidence.wire):
+        if row.agrees(evidence):
+            return row
+    return _UNKNOWN
 
 
 def _detail(row: Row, evidence: Evidence) -> str:
     if row.detail is not None:
         return row.detail
-    named = (
-        *(code for code in row.codes if code in evidence.words),
-        *(type_ for type_ in row.types if type_ in evidence.types),
-    )
-    # An override's code is config's own word, but need not be a token.
-    plain = next((word for word in named if _TOKEN.fullmatch(word)), None)
-    return plain or (f"http_{evidence.status}" if 100 <= evidence.status <= 999 else "http_unknown")
+    for asked, named in ((row.codes, evidence.words), (row.types, evidence.types)):
+        for word in asked:
+            # An override's code is config's own word, but need not be a token.
+            if word in named and _TOKEN.fullmatch(word):
+                return word
+    return f"http_{evidence.status}" if 100 <= evidence.status <= 999 else "http_unknown"
 
 
 def _evidence(
     kind: str,
     status: int,
     wire: int,
-    error: Mapping[str, Any] | None,
+    error: dict[str, Any] | None,
     bound_model: str | None,
     retry_after: float | None,
     page: bool,
 ) -> Evidence:
-    said = error or {}
+    said: dict[str, Any] = error or {}
+    param = _plain(said, "param")
     return Evidence(
-        kind=kind,
-        status=status,
-        wire=wire,
-        spoke=error is not None,
-        words=tuple(_words(said)),
-        types=tuple(_plain(said, "type", "error_type")),
-        message=said.get("message", "")[:PHRASE_CHARS],
-        param=next(_plain(said, "param"), ""),
-        bound_model=bound_model,
-        retry_after=retry_after,
-        html=page,
+        kind,
+        status,
+        wire,
+        error is not None,
+        frozenset(_words(said)),
+        frozenset(_plain(said, "type", "error_type")),
+        said.get("message", "")[:PHRASE_CHARS],
+        param[0] if param else "",
+        bound_model,
+        retry_after,
+        page,
     )
 
 
@@ -157,53 +169,60 @@ def _unzip(body: bytes) -> bytes:
 
 def _error_in(document: object, *, nested: bool, depth: int = _DEPTH) -> dict[str, Any] | None:
     if isinstance(document, list):
-        document = next((item for item in document if isinstance(item, Mapping)), None)
-    if not document or not isinstance(document, Mapping):
+        document = next((item for item in document if isinstance(item, dict)), None)
+    if not document or not isinstance(document, dict):
         return None
     # An error that says something is the one meant: what it wraps in turn is where it came from.
     if depth and not (nested and isinstance(document.get("message"), str)):
         for key in ("error", "errors", "detail", "message"):
             if found := _error_in(document.get(key), nested=key == "error", depth=depth - 1):
                 return found
-    texts = (document.get(key) for key in ("message", "error", "detail", "msg", "error_description"))
-    message = next((text for text in texts if isinstance(text, str) and text), None)
-    if message is None and not nested and document.get("object") != "error":
+    for key in ("message", "error", "detail", "msg", "error_description"):
+        message = document.get(key)
+        if message and isinstance(message, str):
+            return {**document, "message": message}
+    if not nested and document.get("object") != "error":
         return None
-    return {**document, "message": message or _NO_MESSAGE}
+    return {**document, "message": _NO_MESSAGE}
 
 
-def _plain(document: Mapping[str, Any], *keys: str) -> Iterator[str]:
+def _plain(document: Mapping[str, Any], *keys: str) -> list[str]:
+    found = []
     for key in keys:
         value = document.get(key)
-        if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
-            yield str(value)[:128].strip().lower()
+        if value is not None and (isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool))):
+            found.append(str(value)[:128].strip().lower())
+    return found
 
 
-def _words(error: Mapping[str, Any]) -> Iterator[str]:
+def _words(error: Mapping[str, Any]) -> list[str]:
     """What an error says of itself in words made for machines, the most telling first."""
-    yield from _plain(error, "code", "error_code")
+    words = _plain(error, "code", "error_code")
     inner, depth = error.get("innererror"), _DEPTH
-    while isinstance(inner, Mapping) and depth:
-        yield from _plain(inner, "code")
+    while isinstance(inner, dict) and depth:
+        words += _plain(inner, "code")
         inner, depth = inner.get("innererror"), depth - 1
     for detail in _details(error):
-        yield from _plain(detail, "error_code", "code", "reason", "quotaId")
-    if isinstance(metadata := error.get("metadata"), Mapping):
-        yield from _plain(metadata, "limit_source", "reason", "error_type")
+        words += _plain(detail, "error_code", "code", "reason", "quotaId")
+    if isinstance(metadata := error.get("metadata"), dict):
+        words += _plain(metadata, "limit_source", "reason", "error_type")
         # What was flagged is the caller's text; that something was is a word.
-        yield from (key for key in ("flagged_input", "reasons") if metadata.get(key))
-    yield from _plain(error, "status", "type", "error_type")
+        words += [key for key in ("flagged_input", "reasons") if metadata.get(key)]
+    return words + _plain(error, "status", "type", "error_type")
 
 
-def _details(error: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def _details(error: Mapping[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
     details = error.get("details")
+    if details is None:
+        return found
     for detail in details[:_MANY] if isinstance(details, list) else [details]:
-        if isinstance(detail, Mapping):
-            yield detail
+        if isinstance(detail, dict):
+            found.append(detail)
             violations = detail.get("violations")
-            for violation in violations[:_MANY] if isinstance(violations, list) else []:
-                if isinstance(violation, Mapping):
-                    yield violation
+            if isinstance(violations, list):
+                found += [violation for violation in violations[:_MANY] if isinstance(violation, dict)]
+    return found
 
 
 _STATUS_OF: tuple[tuple[int, re.Pattern[str]], ...] = (
@@ -252,19 +271,34 @@ def status_of(document: Mapping[str, Any]) -> int:
 # -- headers
 
 
-def _header(headers: Headers, name: str) -> str:
-    return next((value.strip() for key, value in headers if key.lower() == name), "")
-
-
-def _is_page(headers: Headers, body: bytes) -> bool:
-    return "html" in _header(headers, "content-type").lower() or body[:512].lstrip().startswith(b"<")
-
-
-def _none_left(headers: Headers) -> bool:
-    return any(_seconds(_header(headers, name)) == 0 for name in _REMAINING)
-
-
 _REMAINING = ("x-ratelimit-remaining-requests", "anthropic-ratelimit-requests-remaining")
+_READ = {
+    "content-type",
+    "retry-after",
+    "retry-after-ms",
+    "x-ratelimit-reset-requests",
+    "anthropic-ratelimit-requests-reset",
+    *_REMAINING,
+}
+_NAMES: Names[str, str | None] = Names(lambda name: low if (low := name.lower()) in _READ else None)
+
+
+def _said(headers: Headers) -> dict[str, str]:
+    """Of the fields that are read here, by their names in lower case: the first of each counts."""
+    said: dict[str, str] = {}
+    for name, value in headers:
+        read = _NAMES[name]
+        if read is not None and read not in said:
+            said[read] = value.strip()
+    return said
+
+
+def _is_page(said: Mapping[str, str], body: bytes) -> bool:
+    return "html" in said.get("content-type", "").lower() or body[:512].lstrip().startswith(b"<")
+
+
+def _none_left(said: Mapping[str, str]) -> bool:
+    return any(_seconds(said.get(name, "")) == 0 for name in _REMAINING)
 
 
 _NUMBER = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,15})?")
@@ -272,36 +306,36 @@ _DURATION = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]{1,9})?(?:ms|[dhms])){1,5}")
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 
-def _retry_after(headers: Headers, now_unix: float, exhausted: bool) -> float | None:
+def _retry_after(said: Mapping[str, str], now_unix: float, exhausted: bool) -> float | None:
     """Seconds to wait, as the headers say it; a rate window's reset counts only when the window is used up."""
-    milliseconds = _seconds(_header(headers, "retry-after-ms"))
+    milliseconds = _seconds(said.get("retry-after-ms", ""))
     if milliseconds is not None:
         return milliseconds / 1000
-    value = _header(headers, "retry-after")
+    value = said.get("retry-after", "")
     seconds = _seconds(value)
     if seconds is None and value:
         seconds = _until(value, now_unix)
     if seconds is None and exhausted:
-        seconds = _duration(_header(headers, "x-ratelimit-reset-requests"))
+        seconds = _duration(said.get("x-ratelimit-reset-requests", ""))
         if seconds is None:
-            seconds = _until_moment(_header(headers, "anthropic-ratelimit-requests-reset"), now_unix)
+            seconds = _until_moment(said.get("anthropic-ratelimit-requests-reset", ""), now_unix)
     return seconds
 
 
 def _retry_delay(error: Mapping[str, Any], now_unix: float) -> float | None:
     """Seconds to wait, of who says so in the error: Gemini's RetryInfo, the reset of a ChatGPT plan's window."""
-    values = (_duration(value) for detail in _details(error) for value in _plain(detail, "retryDelay"))
-    delay = next((value for value in values if value is not None), None)
-    if delay is not None:
-        return delay
-    window, moment = (_number(error.get(name)) for name in ("resets_in_seconds", "resets_at"))
-    if window is None and moment is not None and moment >= now_unix:
+    for detail in _details(error):
+        for value in _plain(detail, "retryDelay"):
+            if (delay := _duration(value)) is not None:
+                return delay
+    window = _number(error.get("resets_in_seconds"))
+    if window is None and (moment := _number(error.get("resets_at"))) is not None and moment >= now_unix:
         window = moment - now_unix
     return window
 
 
 def _number(value: object) -> float | None:
-    if not isinstance(value, int | float) or isinstance(value, bool):
+    if value is None or not isinstance(value, int | float) or isinstance(value, bool):
         return None
     return float(value) if 0 <= value < _FAR else None
 

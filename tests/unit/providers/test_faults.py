@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.providers.fault_table import ROWS, Row
+from proxy.providers.fault_table import ROWS, Row, Table
 from proxy.providers.faults import (
     PHRASE_CHARS,
     diagnose,
@@ -52,7 +52,7 @@ class _Answer:
             error = self.body["error"]
             inside = error if isinstance(error, dict) else {"message": error}
             return diagnose_error(
-                self.kind, inside, bound_model=self.model, now_unix=_NOW, overrides=overrides, rows=rows
+                self.kind, inside, bound_model=self.model, now_unix=_NOW, overrides=overrides, table=Table(rows)
             )
         body = self.body.encode() if isinstance(self.body, str) else orjson.dumps(self.body)
         headers = tuple((self.headers or {}).items())
@@ -64,7 +64,7 @@ class _Answer:
             bound_model=self.model,
             now_unix=_NOW,
             overrides=overrides,
-            rows=rows,
+            table=Table(rows),
         )
 
 
