@@ -11,11 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import assert_never
 
 from proxy.breaker.permit import Verdict
 from proxy.breaker.state import Hears
-from proxy.terms import Abandoned, Accepted, Cause, Diagnosis, Failed, Interrupted, Outcome, Rejected, fact
+from proxy.terms import Abandoned, Accepted, Cause, Diagnosis, Outcome, fact
 
 
 class Onward(StrEnum):
@@ -74,6 +73,13 @@ _TABLE: Mapping[Cause, tuple[str, Hears, Onward]] = {
     Cause.LOCAL: ("local", Hears.NEUTRAL, Onward.NEXT),
 }
 
+_IF = ((Hears.NEUTRAL, Hears.NEUTRAL.value), (Hears.BAD, Hears.BAD.value))
+"""What is heard without evidence, and with it."""
+# Members of enums and their values, found once: each time it would cost as much as all else here.
+_RULES = {cause: (label, (hears, hears.value), onward) for cause, (label, hears, onward) in _TABLE.items()}
+_NEXT, _KEY_INVALID, _CLIENT_FAULT = Onward.NEXT, Cause.KEY_INVALID, Cause.CLIENT_FAULT
+_STATE_NOT_HERE, _TIMEOUT_TOTAL, _PATIENCE = Cause.STATE_NOT_HERE, Cause.TIMEOUT_TOTAL, Cause.PATIENCE
+
 REQUEST_FAULTS = frozenset(
     {Cause.CLIENT_FAULT, Cause.CONTEXT_LENGTH, Cause.CONTENT_POLICY, Cause.STATE_NOT_HERE, Cause.RATE_LIMITED_SIZE}
 )
@@ -98,38 +104,22 @@ def judge(outcome: Outcome, *, fallback: bool, fair: bool, silent: bool) -> Ruli
     `fallback`: the tier is not the primary. `fair`: it had time enough for a deadline to say something about it.
     `silent`: it showed no byte for so long that a caller's leaving is no whim.
     """
-    match outcome:
-        case Accepted():
-            return served(outcome)
-        case Abandoned(why):
-            return _ruling("cancelled", why, Onward.STOP, Verdict(_if(silent), why))
-        case Rejected(diagnosis) | Failed(diagnosis) | Interrupted(diagnosis):
-            return _diagnosed(diagnosis, fallback, fair, silent)
-        case _:
-            assert_never(outcome)
-
-
-def _if(evidence: bool) -> Hears:
-    return Hears.BAD if evidence else Hears.NEUTRAL
+    if isinstance(outcome, Accepted):
+        return served(outcome)
+    if isinstance(outcome, Abandoned):
+        return _ruling("cancelled", outcome.why, Onward.STOP, Verdict(_IF[silent][0], outcome.why))
+    return _diagnosed(outcome.diagnosis, fallback, fair, silent)
 
 
 def _diagnosed(diagnosis: Diagnosis, fallback: bool, fair: bool, silent: bool) -> Ruling:
-    label, hears, onward = _TABLE[diagnosis.cause]
-    match diagnosis.cause:
-        case Cause.CLIENT_FAULT | Cause.STATE_NOT_HERE if fallback:
-            label, onward = "unsupported", Onward.NEXT
-        case Cause.TIMEOUT_TOTAL:
-            hears = _if(fair)
-        case Cause.PATIENCE:
-            hears = _if(silent)
-        case _:
-            pass
-    verdict = Verdict(
-        hears,
-        diagnosis.detail,
-        fault=label,
-        retry_after=diagnosis.retry_after,
-        exhausted=diagnosis.exhausted,
-        credential=diagnosis.cause is Cause.KEY_INVALID,
-    )
-    return _ruling(label, diagnosis.detail, onward, verdict)
+    cause, detail = diagnosis.cause, diagnosis.detail
+    label, (hears, heard), onward = _RULES[cause]
+    if fallback and (cause is _CLIENT_FAULT or cause is _STATE_NOT_HERE):
+        label, onward = "unsupported", _NEXT
+    elif cause is _TIMEOUT_TOTAL:
+        hears, heard = _IF[fair]
+    elif cause is _PATIENCE:
+        hears, heard = _IF[silent]
+    # In the order of its fields.
+    verdict = Verdict(hears, detail, True, label, diagnosis.retry_after, diagnosis.exhausted, cause is _KEY_INVALID)
+    return Ruling(label, detail, onward, verdict, heard)
