@@ -90,6 +90,9 @@ class _Rehearsal:
     def calm(self, guard: Guard, request_id: str) -> Permit | None:
         return None
 
+    def standing(self, guard: Guard) -> View | None:
+        return None
+
     async def admit(self, guard: Guard, request_id: str, *, early: bool, patience: float) -> Permit | View:
         return self.foresee(guard, early=early)
 

@@ -13,13 +13,13 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from proxy.breaker import machine, meeting
 from proxy.breaker.link import ASK_LIMIT, Link
 from proxy.breaker.permit import Guard, Permit, Verdict
+from proxy.breaker.row import Row
 from proxy.breaker.state import (
     CLOSED,
     Acquire,
@@ -40,42 +40,6 @@ from proxy.breaker.state import (
 # Every request asks for them: to find a member in its class costs many times as much.
 _GOOD, _NEUTRAL = Hears.GOOD, Hears.NEUTRAL
 _CLOSED_ALONE = replace(CLOSED, local=True)
-_STANDING = (Word.OPEN, Word.DISABLED, Word.ISOLATED)
-"""Words that one request hears like another: there is no place that somebody has won and left to the next."""
-
-
-class _Row:
-    """One target's guard, and the successes that it need not hear of one by one."""
-
-    __slots__ = ("calm", "denial", "goods", "goods_before", "policy", "state", "turned")
-
-    def __init__(self, policy: Policy) -> None:
-        self.policy = policy
-        self.state = State()
-        self.calm = True
-        """Nothing is amiss in the guard, nor in the shared view."""
-        self.denial: tuple[State, View, float] | None = None
-        """What the latest request was told, of which state, and until when that holds for all as long as this stays."""
-        self.turned = 0.0
-        self.goods = self.goods_before = 0
-
-    def count(self, now: float) -> None:
-        """A success."""
-        if now - self.turned >= machine.BUCKET:
-            self._turn(now)
-        self.goods += 1
-
-    def _turn(self, now: float) -> None:
-        self.goods_before = self.goods if now - self.turned < 2 * machine.BUCKET else 0
-        self.turned, self.goods = now, 0
-
-    def take(self, now: float) -> tuple[int, int]:
-        """The counts of this bucket and the one before, which start anew."""
-        if now - self.turned >= machine.BUCKET:
-            self._turn(now)
-        taken = self.goods, self.goods_before
-        self.goods = self.goods_before = 0
-        return taken
 
 
 class Keeper:
@@ -91,7 +55,7 @@ class Keeper:
     ) -> None:
         """`chance` gives 0 ≤ x < 1; `moved` is told of every change of word that this replica decided on alone."""
         self._clock, self._new_token, self._chance, self._moved = clock, new_token, chance, moved
-        self._rows: dict[str, _Row] = {}
+        self._rows: dict[str, Row] = {}
         self._link = link
         if link is not None:
             link.serve(self)
@@ -113,7 +77,7 @@ class Keeper:
             return None
         return self._permit(guard, request_id, row, owner, self._clock())
 
-    def _permit(self, guard: Guard, request_id: str, row: _Row, owner: _Row | None, now: float) -> Permit:
+    def _permit(self, guard: Guard, request_id: str, row: Row, owner: Row | None, now: float) -> Permit:
         permit, link = Permit(guard, request_id, now, "closed", self._calm_view(), row.state.epoch), self._link
         if owner is not None:
             permit.credential_epoch = owner.state.epoch
@@ -123,6 +87,14 @@ class Keeper:
                 permit.credential_shared_epoch = link.view(guard.credential).epoch
         return permit
 
+    def standing(self, guard: Guard) -> View | None:
+        """The denial that every request hears alike, so there is nobody to ask. None: `admit` must say."""
+        row, key = self._row(guard.target, guard.policy), guard.credential
+        if key is not None and not (owner := self._row(key, guard.policy)).calm:
+            row = owner
+        denial = row.denial
+        return denial[0] if denial is not None and self._clock() < denial[1] else None
+
     async def admit(
         self, guard: Guard, request_id: str, *, early: bool = False, patience: float = ASK_LIMIT
     ) -> Permit | View:
@@ -131,25 +103,30 @@ class Keeper:
         `early`: no tier of its chain may be tried, so ask ahead of time. `patience`: seconds that it may wait for a
         shared store.
         """
-        row, now = self._row(guard.target, guard.policy), self._clock()
+        if not early and (denial := self.standing(guard)) is not None:
+            return denial
+        target, row, now = guard.target, self._row(guard.target, guard.policy), self._clock()
         owner = None
         if guard.credential is not None:
             owner = self._row(guard.credential, guard.policy)
             if not owner.calm and (seen := self._seen(guard.credential, owner, now)).word is not Word.CLOSED:
+                owner.deny(seen)
                 return seen
         permit = self._permit(guard, request_id, row, owner, now)
         if row.calm:
             return permit
-        state = self._link.view(guard.target) if self._link is not None and self._link.up else row.state
-        if not early and row.denial is not None and row.denial[0] is state and now < row.denial[2]:
-            return row.denial[1]
-        if self._shared_decides(guard.target, now):
+        state = self._state(target, row)
+        if self._shared_decides(target, now):
             answer = await self._ask_link(permit, early, patience)
         else:
-            state, answer = row.state, self._ask_guard(row, permit, now, early=early)
-        if isinstance(answer, View) and answer.word in _STANDING:
-            row.denial = state, answer, math.inf if answer.until is None else answer.until
+            answer = self._ask_guard(row, permit, now, early=early)
+        # What changed while the store was asked is news to this answer.
+        if isinstance(answer, View) and state is self._state(target, row):
+            row.deny(answer)
         return answer
+
+    def _state(self, target: str, row: Row) -> State:
+        return self._link.view(target) if self._link is not None and self._link.up else row.state
 
     def foresee(
         self, guard: Guard, *, early: bool = False, away: bool = False, assumed: Mapping[str, State] | None = None
@@ -184,7 +161,7 @@ class Keeper:
         assert answer is not None  # noqa: S101  # the machine answers every Acquire
         return replace(answer, local=local)
 
-    def _alone(self, target: str, row: _Row, now: float) -> State:
+    def _alone(self, target: str, row: Row, now: float) -> State:
         """What the guard knows, or would know once the store went."""
         if self._link is None or not self._link.up or machine.calm(shared := self._link.view(target)):
             return row.state
@@ -212,7 +189,7 @@ class Keeper:
             self._renew_later(permit)
         return permit
 
-    def _ask_guard(self, row: _Row, permit: Permit, now: float, *, early: bool) -> Permit | View:
+    def _ask_guard(self, row: Row, permit: Permit, now: float, *, early: bool) -> Permit | View:
         token = self._new_token()
         permit.seen = replace(machine.view(row.state, now), local=self._link is not None)
         answer = self._step(permit.guard.target, row, Acquire(token, early), now)
@@ -296,7 +273,7 @@ class Keeper:
         self._both(guard.target, row, heard, permit.epoch, permit.shared_epoch, now, shared=permit.shared)
 
     def _both(
-        self, target: str, row: _Row, heard: Heard, epoch: int, shared_epoch: int, now: float, *, shared: bool = False
+        self, target: str, row: Row, heard: Heard, epoch: int, shared_epoch: int, now: float, *, shared: bool = False
     ) -> None:
         """Tell the guard, and the others if it is news to them. `shared`: the token is the shared view's."""
         self._step(target, row, replace(heard, epoch=epoch, token=None if shared else heard.token), now)
@@ -324,7 +301,7 @@ class Keeper:
                 return seen
         return self._seen(guard.target, self._row(guard.target, guard.policy), now)
 
-    def _seen(self, target: str, row: _Row, now: float, *, away: bool = False) -> View:
+    def _seen(self, target: str, row: Row, now: float, *, away: bool = False) -> View:
         if self._link is not None and self._link.up and not away:
             shared = machine.view(self._link.view(target), now)
             guard = machine.view(row.state, now)
@@ -334,19 +311,19 @@ class Keeper:
 
     # -- rows
 
-    def _row(self, target: str, policy: Policy) -> _Row:
+    def _row(self, target: str, policy: Policy) -> Row:
         row = self._rows.get(target)
         if row is None:
-            row = self._rows[target] = _Row(policy)
+            row = self._rows[target] = Row(policy)
             if self._link is not None:
                 self._link.watch(target, policy)
         return row
 
-    def _known(self, target: str, policy: Policy) -> _Row:
+    def _known(self, target: str, policy: Policy) -> Row:
         """To look at: of a target that nobody guards there is nothing, and nothing is kept."""
-        return self._rows.get(target) or _Row(policy)
+        return self._rows.get(target) or Row(policy)
 
-    def _step(self, target: str, row: _Row, event: Event, now: float) -> Granted | View | None:
+    def _step(self, target: str, row: Row, event: Event, now: float) -> Granted | View | None:
         stepped = machine.step(row.state, row.policy, event, now)
         if stepped.state is not row.state:
             row.state = stepped.state
@@ -355,7 +332,8 @@ class Keeper:
             self._moved(target, stepped.moved)
         return stepped.answer
 
-    def _settle_calm(self, target: str, row: _Row) -> None:
+    def _settle_calm(self, target: str, row: Row) -> None:
+        row.denial = None
         row.calm = machine.calm(row.state)
         if self._link is not None and self._link.up:
             row.calm = row.calm and machine.calm(self._link.view(target))

@@ -136,7 +136,7 @@ class Exchange:
         served, steps = self.served, self.trail.steps
         # Where the one tier that was tried has served there is nothing to count and to explain.
         plain = served is not None and len(steps) == 1
-        attempts = 1 if plain else sum(isinstance(step, Attempted) for step in steps)
+        attempts = 1 if plain else len([step for step in steps if isinstance(step, Attempted)])
         spoke = self.quoted if served is None else served
         if spoke is None:
             unknown = "pending" if self.pending else "none"

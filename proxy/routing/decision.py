@@ -36,7 +36,7 @@ class Skipped:
     @property
     def denied(self) -> bool:
         """Its breaker kept it from being tried."""
-        return self.breaker is not None and self.reason == self.breaker.word.value
+        return self.breaker is not None and self.reason == self.breaker.word
 
 
 @fact
@@ -144,19 +144,23 @@ def reason(steps: Sequence[Step]) -> str:
     Tokens only, no upstream text; a chain is at most a few tiers, so this is short. `retry_in` counts from the moment
     that the tier was skipped.
     """
-    return " ".join(_say(step) for step in steps if not (isinstance(step, Attempted) and step.outcome == "served"))
+    return " ".join([_say(step) for step in steps if isinstance(step, Skipped) or step.outcome != "served"])
 
 
 def _say(step: Step) -> str:
     if isinstance(step, Attempted):
         word = "timeout" if step.outcome == "slow" or step.outcome.startswith("timeout_") else step.outcome
         return f"{step.tier}={word}({step.detail},{lasted(step.ended - step.started)})"
-    notes = [*step.missing, *([step.uncarried] if step.uncarried else [])]
-    if step.breaker is not None and step.denied:
-        seen = step.breaker
-        notes += [seen.reason] if seen.reason else []
-        notes += [] if seen.until is None else [f"retry_in={max(0, round(seen.until - step.at))}s"]
-        notes += ["state=local"] if seen.local else []
+    notes, seen = list(step.missing), step.breaker
+    if step.uncarried:
+        notes.append(step.uncarried)
+    if seen is not None and step.denied:
+        if seen.reason:
+            notes.append(seen.reason)
+        if seen.until is not None:
+            notes.append(f"retry_in={max(0, round(seen.until - step.at))}s")
+        if seen.local:
+            notes.append("state=local")
     return f"{step.tier}={step.reason}({','.join(notes)})" if notes else f"{step.tier}={step.reason}"
 
 

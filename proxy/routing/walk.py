@@ -48,6 +48,10 @@ class Breakers(Protocol):
         """Leave to send one request, where nothing is amiss and so there is nothing to ask. None: `admit` must say."""
         ...
 
+    def standing(self, guard: Guard) -> View | None:
+        """The denial that every request hears alike, so there is nobody to ask. None: `admit` must say."""
+        ...
+
     async def admit(self, guard: Guard, request_id: str, *, early: bool, patience: float) -> Permit | View:
         """May one request be sent? If not: the view that denies it."""
         ...
@@ -136,10 +140,11 @@ async def walk(question: Question, chain: Chain, deadline: Deadline, trail: Trai
             trail.steps.append(call)
             continue
         guard = journey.guard(tier)
-        admitted = ports.breakers.calm(guard, trail.request_id) or await journey.admit(guard)
+        breakers = ports.breakers
+        admitted = breakers.calm(guard, trail.request_id) or breakers.standing(guard) or await journey.admit(guard)
         if isinstance(admitted, View):
             refused.append(_Denied(place, admitted, call))
-            trail.steps.append(_skipped(tier, admitted.word.value, ports.clock(), admitted))
+            trail.steps.append(_skipped(tier, str(admitted.word), ports.clock(), admitted))
             continue
         # Once one tier is asked none is asked early, and what they would have been sent need not be kept meanwhile.
         refused.clear()
@@ -153,7 +158,7 @@ async def walk(question: Question, chain: Chain, deadline: Deadline, trail: Trai
     return journey.refusal()
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class _Denied:
     """A tier that fits, and that its breaker kept from being tried."""
 
@@ -328,7 +333,8 @@ _LEFT = Abandoned()
 
 
 def _skipped(tier: Tier, why: str, now: float, seen: View, missing: frozenset[str] = frozenset()) -> Skipped:
-    return Skipped(tier.name, tier.binding.source, tier.binding.model, why, now, seen, tuple(sorted(missing)))
+    lacks = tuple(sorted(missing)) if missing else ()
+    return Skipped(tier.name, tier.binding.source, tier.binding.model, why, now, seen, lacks)
 
 
 def _attempted(

@@ -107,6 +107,49 @@ async def test_a_denial_is_found_once_and_holds_as_long_as_it_is_true() -> None:
     assert (await bench.permit()).kind == "closed"
 
 
+async def test_a_denial_that_all_hear_alike_is_known_without_asking() -> None:
+    """From the first who asked on, until it is due or anything changes; a place that one may win is asked for."""
+    bench = Bench()
+    keeper = bench.keeper
+    assert keeper.standing(_CHAT) is None
+    await bench.trip()
+    assert keeper.standing(_CHAT) is None
+    open_ = await keeper.admit(_CHAT, "req")
+    assert isinstance(open_, View)
+    assert keeper.standing(_CHAT) is open_
+    assert open_.until is not None
+    bench.clock.now = open_.until
+    assert keeper.standing(_CHAT) is None
+    probe = await bench.permit()
+    assert isinstance(await keeper.admit(_CHAT, "req"), View)
+    assert keeper.standing(_CHAT) is None
+    keeper.settle(probe, _BAD)
+    again = await keeper.admit(_CHAT, "req")
+    assert isinstance(again, View)
+    assert keeper.standing(_CHAT) is again
+    await keeper.operate(_CHAT.target, _POLICY, Operate(Act.RESET))
+    assert keeper.standing(_CHAT) is None
+
+
+async def test_a_refused_credential_is_known_without_asking() -> None:
+    """By all its targets, whatever their own breakers say, and until an operator resets it."""
+    bench = Bench()
+    keeper = bench.keeper
+    await bench.trip()
+    assert isinstance(await keeper.admit(_CHAT, "req"), View)
+    keeper.settle(await bench.permit(_OTHER), Verdict(Hears.DISABLE, "invalid_api_key", credential=True))
+    assert keeper.standing(_CHAT) is None
+    refused = await keeper.admit(_OTHER, "req")
+    assert isinstance(refused, View)
+    assert refused.word is Word.DISABLED
+    assert keeper.standing(_CHAT) is keeper.standing(_OTHER) is refused
+    await keeper.operate("x|key", _POLICY, Operate(Act.RESET))
+    assert keeper.standing(_OTHER) is None
+    known = keeper.standing(_CHAT)
+    assert known is not None
+    assert known.word is Word.OPEN
+
+
 async def test_a_credential_is_heard_before_a_denial_that_is_known() -> None:
     """A key that is refused elsewhere is why this tier is not asked either."""
     bench = Bench()
