@@ -39,6 +39,7 @@ from proxy.breaker.state import (
 
 # Every request asks for them: to find a member in its class costs many times as much.
 _GOOD, _NEUTRAL = Hears.GOOD, Hears.NEUTRAL
+_FAILURES = (Hears.BAD, Hears.DISABLE_TWICE)
 _CLOSED_ALONE = replace(CLOSED, local=True)
 
 
@@ -262,21 +263,21 @@ class Keeper:
             retry_after=verdict.retry_after,
             exhausted=verdict.exhausted,
             chance=self._chance(),
-            goods=row.take(now) if verdict.hears in (Hears.BAD, Hears.DISABLE_TWICE) else (0, 0),
+            goods=row.take(now) if verdict.hears in _FAILURES else (0, 0),
         )
         if verdict.credential and guard.credential is not None:
             # The target itself is judged by nobody, but a probe's slot must come free.
-            fault = replace(heard, token=None, paced=False)
+            fault = replace(heard, epoch=permit.credential_epoch, token=None, paced=False)
             owner = self._row(guard.credential, guard.policy)
-            self._both(guard.credential, owner, fault, permit.credential_epoch, permit.credential_shared_epoch, now)
-            heard = Heard(permit.epoch, Hears.NEUTRAL, permit.began, permit.request_id, token=token)
-        self._both(guard.target, row, heard, permit.epoch, permit.shared_epoch, now, shared=permit.shared)
+            self._both(guard.credential, owner, fault, permit.credential_shared_epoch, now)
+            heard = Heard(permit.epoch, _NEUTRAL, permit.began, permit.request_id, token=token)
+        self._both(guard.target, row, heard, permit.shared_epoch, now, shared=permit.shared)
 
     def _both(
-        self, target: str, row: Row, heard: Heard, epoch: int, shared_epoch: int, now: float, *, shared: bool = False
+        self, target: str, row: Row, heard: Heard, shared_epoch: int, now: float, *, shared: bool = False
     ) -> None:
         """Tell the guard, and the others if it is news to them. `shared`: the token is the shared view's."""
-        self._step(target, row, replace(heard, epoch=epoch, token=None if shared else heard.token), now)
+        self._step(target, row, replace(heard, token=None) if shared else heard, now)
         if self._link is not None and self._link.up:
             suspect = not machine.calm(self._link.view(target))
             if (shared and heard.token) or (heard.hears is not _NEUTRAL and (suspect or heard.hears is not _GOOD)):

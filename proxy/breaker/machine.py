@@ -62,6 +62,10 @@ _FAILURES = 5
 """So many are named."""
 
 
+# To find a member in its class costs many times as much.
+_CLOSED, _OPEN, _HALF_OPEN = Word.CLOSED, Word.OPEN, Word.HALF_OPEN
+
+
 def view(state: State, now: float) -> View:
     """The strongest of latches and circuit."""
     circuit, failures = state.circuit, state.evidence.failures
@@ -71,8 +75,8 @@ def view(state: State, now: float) -> View:
         return _latched(Word.DISABLED, state.disabled, failures)
     if state.wait.latch is not None:
         return replace(_latched(Word.PARKED, state.wait.latch, failures), until=state.wait.next)
-    if circuit.word is Word.CLOSED:
-        return View(Word.CLOSED, since=circuit.since if circuit.recovered else None, failures=failures)
+    if circuit.word is _CLOSED:
+        return View(_CLOSED, since=circuit.since if circuit.recovered else None, failures=failures)
     return View(circuit.word, circuit.reason, circuit.since, circuit.until, circuit.tripped_by, failures)
 
 
@@ -88,7 +92,7 @@ def calm(state: State) -> bool:
     """True while nothing is amiss: requests may pass without asking, and successes need no telling but a count."""
     evidence = state.evidence
     return (
-        state.circuit.word is Word.CLOSED
+        state.circuit.word is _CLOSED
         and not evidence.failures
         and evidence.strike is None
         and state.wait.latch is None
@@ -127,12 +131,12 @@ def _acquire(state: State, event: Acquire, now: float) -> tuple[State, str, Gran
     circuit, wait = state.circuit, state.wait
     if seen.word in (Word.ISOLATED, Word.DISABLED) or (seen.word is Word.PARKED and now < wait.next):
         return state, "", seen
-    if circuit.word is Word.CLOSED:
+    if circuit.word is _CLOSED:
         if wait.latch is None:
             return state, "", Granted("closed", state.epoch)
         return _paced(state, now), "", Granted("trickle", state.epoch)
     due = now >= circuit.until
-    if not due and not (event.early and circuit.word is Word.OPEN and now >= max(circuit.since, circuit.probed) + PACE):
+    if not due and not (event.early and circuit.word is _OPEN and now >= max(circuit.since, circuit.probed) + PACE):
         # The circuit's own word, not a park's that is over.
         return (
             state,
@@ -141,7 +145,7 @@ def _acquire(state: State, event: Acquire, now: float) -> tuple[State, str, Gran
         )
     probing = replace(
         circuit,
-        word=Word.HALF_OPEN,
+        word=_HALF_OPEN,
         since=now,
         until=now + LEASE,
         span=LEASE,
@@ -161,7 +165,7 @@ def _paced(state: State, now: float) -> State:
 
 def _renew(state: State, event: Renew, now: float) -> State:
     circuit = state.circuit
-    if circuit.word is not Word.HALF_OPEN or circuit.token != event.token or now >= circuit.until:
+    if circuit.word is not _HALF_OPEN or circuit.token != event.token or now >= circuit.until:
         return state
     return replace(state, circuit=replace(circuit, until=now + LEASE))
 
@@ -174,9 +178,9 @@ def _heard(state: State, policy: Policy, event: Heard, now: float) -> tuple[Stat
         return state, ""
     after, latched = _latch(state, event, now)
     circuit = after.circuit
-    if circuit.word is Word.HALF_OPEN and (event.token, event.epoch) == (circuit.token, after.epoch):
+    if circuit.word is _HALF_OPEN and (event.token, event.epoch) == (circuit.token, after.epoch):
         after, cause = _probed(after, policy, event, now)
-    elif circuit.word is Word.CLOSED and event.epoch == after.epoch:
+    elif circuit.word is _CLOSED and event.epoch == after.epoch:
         after, cause = _counted(after, policy, event, now)
     else:
         cause = ""
@@ -186,6 +190,8 @@ def _heard(state: State, policy: Policy, event: Heard, now: float) -> tuple[Stat
 def _latch(state: State, event: Heard, now: float) -> tuple[State, str]:
     """What holds whatever the circuit is in."""
     match event.hears:
+        case Hears.BAD | Hears.NEUTRAL:
+            return state, ""
         case Hears.GOOD:
             return _succeeded(state, event), "probe_good"
         case Hears.RATE_LIMIT | Hears.QUOTA:
@@ -198,8 +204,6 @@ def _latch(state: State, event: Heard, now: float) -> tuple[State, str]:
                 return _disable(state, event, now), event.fault
             if first is None:
                 return replace(state, evidence=replace(state.evidence, strike=now)), ""
-            return state, ""
-        case Hears.BAD | Hears.NEUTRAL:
             return state, ""
         case _:
             assert_never(event.hears)
@@ -249,7 +253,7 @@ def _probed(state: State, policy: Policy, event: Heard, now: float) -> tuple[Sta
     circuit = state.circuit
     match event.hears:
         case Hears.GOOD:
-            home = Circuit(Word.CLOSED, since=now, streak=circuit.streak, probed=circuit.probed, recovered=True)
+            home = Circuit(_CLOSED, since=now, streak=circuit.streak, probed=circuit.probed, recovered=True)
             return replace(state, epoch=state.epoch + 1, circuit=home, evidence=_NO_EVIDENCE), "probe_good"
         case Hears.BAD | Hears.DISABLE_TWICE:
             if circuit.early is not None and circuit.early > now:
@@ -266,16 +270,16 @@ def _probed(state: State, policy: Policy, event: Heard, now: float) -> tuple[Sta
 
 def _returned(state: State, event: Returned, now: float) -> State:
     circuit = state.circuit
-    asleep = circuit.word is Word.OPEN or (circuit.word is Word.HALF_OPEN and now >= circuit.until)
+    asleep = circuit.word is _OPEN or (circuit.word is _HALF_OPEN and now >= circuit.until)
     if not asleep or event.epoch != state.epoch or event.since <= circuit.since:
         return state
-    home = Circuit(Word.CLOSED, since=now, streak=circuit.streak, probed=circuit.probed, recovered=True)
+    home = Circuit(_CLOSED, since=now, streak=circuit.streak, probed=circuit.probed, recovered=True)
     return replace(state, epoch=state.epoch + 1, circuit=home, evidence=_NO_EVIDENCE)
 
 
 def _opened(state: State, now: float, until: float, failed: tuple[Failure, ...], streak: int) -> State:
     probed = state.circuit.probed
-    circuit = Circuit(Word.OPEN, now, until, until - now, failed[-_FAILURES:], min(streak, 20), probed=probed)
+    circuit = Circuit(_OPEN, now, until, until - now, failed[-_FAILURES:], min(streak, 20), probed=probed)
     evidence = replace(_NO_EVIDENCE, strike=state.evidence.strike)
     return replace(state, epoch=state.epoch + 1, circuit=circuit, evidence=evidence)
 
