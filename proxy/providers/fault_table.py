@@ -72,28 +72,6 @@ class Row:
         )
 
 
-class Table:
-    """Rows in their order. Which of them an answer may meet is found once for its kind and statuses."""
-
-    def __init__(self, rows: tuple[Row, ...]) -> None:
-        self._rows = rows
-        self._met: dict[tuple[str, int, int], tuple[Row, ...]] = {}
-
-    def met(self, kind: str, status: int, wire: int) -> tuple[Row, ...]:
-        """See Row.met."""
-        asked = kind, status, wire
-        found = self._met.get(asked)
-        if found is None:
-            found = tuple([row for row in self._rows if row.met(kind, status, wire)])
-            # Others than we make statuses up.
-            if len(self._met) < _MOST:
-                self._met[asked] = found
-        return found
-
-
-_MOST = 1000
-
-
 @fact
 class Evidence:
     """All that a row may look at."""
@@ -420,4 +398,3 @@ ROWS: tuple[Row, ...] = (
     Row("page", Cause.SERVER, statuses=_PAGE_4XX, html=True, detail="html"),
     Row("client_fault", Cause.CLIENT_FAULT, statuses=range(400, 500)),
 )
-TABLE = Table(ROWS)

@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from proxy.providers.fault_table import TABLE, Evidence, Row, Table
+from proxy.providers.fault_table import ROWS, Evidence, Row
 from proxy.providers.hops import Names
 from proxy.terms import Cause, Diagnosis, Headers
 
@@ -29,12 +29,36 @@ _DEPTH = 4
 """Levels of wrapping to look through for the error object."""
 _MANY = 16
 """Entries of an error's `details` that are read."""
+_MOST = 1000
+"""Kinds and statuses that a table knows its rows of."""
 _FAR = 1e15
 """A number beyond this is no time."""
 _NO_MESSAGE = "The upstream gave no message."
 
 _UNKNOWN = Row("unclassified", Cause.SERVER, detail="unclassified")
 """No status of an error at all."""
+
+
+class Table:
+    """Rows in their order. Which of them an answer may meet is found once for its kind and statuses."""
+
+    def __init__(self, rows: tuple[Row, ...]) -> None:
+        self._rows = rows
+        self._met: dict[tuple[str, int, int], tuple[Row, ...]] = {}
+
+    def met(self, kind: str, status: int, wire: int) -> tuple[Row, ...]:
+        """See Row.met."""
+        asked = kind, status, wire
+        found = self._met.get(asked)
+        if found is None:
+            found = tuple([row for row in self._rows if row.met(kind, status, wire)])
+            # Others than we make statuses up.
+            if len(self._met) < _MOST:
+                self._met[asked] = found
+        return found
+
+
+_TABLE = Table(ROWS)
 
 
 def override_row(status: int | None, code: str | None, type: str | None, phrase: str | None, cause: Cause | str) -> Row:
@@ -61,7 +85,7 @@ def diagnose(
     bound_model: str | None,
     now_unix: float,
     overrides: tuple[Row, ...] = (),
-    table: Table = TABLE,
+    table: Table = _TABLE,
 ) -> Diagnosis:
     """What an answer with an error status means. `bound_model` is None for a tier with model `*`."""
     error = error_object(body)
@@ -82,7 +106,7 @@ def diagnose_error(
     bound_model: str | None,
     now_unix: float,
     overrides: tuple[Row, ...] = (),
-    table: Table = TABLE,
+    table: Table = _TABLE,
 ) -> Diagnosis:
     """What an error object means that came inside a 200, as a JSON answer or as an event of a stream.
 

@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.providers.fault_table import ROWS, Row, Table
+from proxy.providers.fault_table import ROWS, Row
 from proxy.providers.faults import (
     PHRASE_CHARS,
+    Table,
     diagnose,
     diagnose_error,
     error_object,
