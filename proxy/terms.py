@@ -197,11 +197,9 @@ class StreamReader(Protocol):
         ...
 
 
-@dataclass(slots=True)
 class Progress:
     """When an attempt reached which milestone; written by upstream/, read by routing/. The one mutable noun."""
 
-    started: float
     connected: float | None = None
     first_byte: float | None = None
     first_token: float | None = None
@@ -215,6 +213,9 @@ class Progress:
     """The one same-tier retry was spent."""
     status: int | None = None
     upstream_id: str | None = None
+
+    def __init__(self, started: float) -> None:
+        self.started = started
 
 
 @fact
@@ -278,18 +279,17 @@ class Abandoned:
 Outcome = Accepted | Rejected | Failed | Interrupted | Abandoned
 
 
-@fact
-class Limits:
-    """The times that bound one attempt, in seconds from its start unless `until`."""
+@dataclass(frozen=True, slots=True)
+class Times:
+    """An assistant's limits of time, in seconds; what each of them bounds stands in config/schema.py."""
 
     connect: float
     first_byte: float
     first_token: float
     idle: float
-    until: float
-    """Absolute: the answer must be committed (a stream) or whole (JSON) by then."""
-    overrun: Diagnosis
-    """What running into `until` means: the operator's `attempt` or `total`, or the caller's own patience."""
+    total: float
+    hold: float
+    attempt: float | None
 
 
 @fact

@@ -27,7 +27,6 @@ from proxy.config.fault import Wrong
 from proxy.config.fields import Ability
 from proxy.config.quantities import duration
 from proxy.providers import openai
-from proxy.providers.dialect import Call
 from proxy.providers.lenient import dumps
 from proxy.record.document import breaker_document, step_document
 from proxy.routing.bindings import Bindings, Chain, Route, Tier
@@ -46,7 +45,6 @@ from proxy.terms import (
     Endpoint,
     Failed,
     Headers,
-    Limits,
     Outcome,
     Progress,
     Question,
@@ -190,10 +188,13 @@ class DryRun:
         rehearsal, now, trail = _Rehearsal(self.keeper, assumed), self.clock(), Trail("")
         failing = [tier.binding for tier in chain.tiers if tier.name in assumed.failing]
 
-        async def send(_: Question, binding: Binding, limits: Limits, progress: Progress, call: Call | None) -> Outcome:
+        async def ends(binding: Binding) -> Outcome:
             if any(binding is each for each in failing):
                 return Failed(Diagnosis(Cause.SERVER, REASON))
             return Accepted(_NoReply(), complete=True)
+
+        def send(_: Question, binding: Binding, *__: object) -> tuple[Progress, Awaitable[Outcome]]:
+            return Progress(now), ends(binding)
 
         end = await walk(question, chain, _deadline(route, now), trail, Ports(rehearsal, send, lambda: now))
         served = end.attempted if isinstance(end, Served) else None

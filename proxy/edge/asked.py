@@ -14,14 +14,13 @@ from urllib.parse import unquote_plus
 
 import orjson
 
-from proxy.config.schema import Timeouts
 from proxy.edge import refusals
 from proxy.edge.caller import Head
 from proxy.edge.identity import Client, Identity, Named
 from proxy.edge.refusals import Refusal
 from proxy.providers import lenient
 from proxy.routing.bindings import Bindings, Chain
-from proxy.terms import ENDPOINTS, Cause, Diagnosis, Endpoint, Headers
+from proxy.terms import ENDPOINTS, Cause, Diagnosis, Endpoint, Headers, Times
 
 _PATHS = {"/v1" + endpoint.path: endpoint for endpoint in ENDPOINTS}
 MODELS = "/v1/models"
@@ -38,7 +37,7 @@ class Way:
 
     named: Named
     chain: Chain | Refusal
-    times: Timeouts
+    times: Times
     total: float
     """Seconds from its arrival: as configured, or as its caller will wait."""
     overrun: Diagnosis

@@ -20,7 +20,7 @@ from proxy.breaker.permit import Guard
 from proxy.breaker.state import Policy
 from proxy.config import schema
 from proxy.providers.dialect import Dialect
-from proxy.terms import ENDPOINTS, Binding, Endpoint
+from proxy.terms import ENDPOINTS, Binding, Endpoint, Times
 
 ModelFrom = Literal["binding", "source"]
 """Who names a tier's model: its binding, or its source, as the default of those that name none."""
@@ -61,7 +61,7 @@ class Route:
     own: Chain
     chains: Mapping[str, Chain]
     """Chains of endpoints that may not use the assistant's own, by their key."""
-    timeouts: schema.Timeouts
+    timeouts: Times
 
     def chain(self, endpoint: Endpoint) -> Chain | None:
         """The chain for an endpoint; None when it is not configured."""
@@ -147,16 +147,18 @@ class _Binder:
         """Those that change nothing in a request, by all that is said of them."""
         self._chains: dict[tuple[object, ...], Chain] = {}
         """By their tiers."""
-        self._timeouts: dict[tuple[object, ...], schema.Timeouts] = {}
+        self._timeouts: dict[tuple[object, ...], Times] = {}
 
     def route(self, name: str) -> Route:
         assistant = self._config.assistants[name]
-        times = tuple(vars(assistant.timeouts).values())
+        said = tuple(vars(assistant.timeouts).values())
+        if (times := self._timeouts.get(said)) is None:
+            times = self._timeouts[said] = assistant.timeouts.resolve()
         return Route(
             assistant=name,
             own=self._chain(name, assistant, None),
             chains={key: self._chain(name, each, key) for key, each in assistant.chains.items()} or _NO_CHAINS,
-            timeouts=self._timeouts.setdefault(times, assistant.timeouts),
+            timeouts=times,
         )
 
     def _chain(self, assistant: str, chain: schema.Chain, key: str | None) -> Chain:

@@ -16,7 +16,6 @@ from typing import Protocol
 from proxy.breaker.link import ASK_LIMIT
 from proxy.breaker.permit import Guard, Permit, Verdict
 from proxy.breaker.state import Hears, View, Word
-from proxy.config.schema import Timeouts
 from proxy.providers.dialect import Call, Uncarried
 from proxy.routing.bindings import Chain, Tier
 from proxy.routing.decision import Attempted, Skipped, Step
@@ -29,16 +28,19 @@ from proxy.terms import (
     Diagnosis,
     Failed,
     Interrupted,
-    Limits,
     Outcome,
     Progress,
     Question,
     Rejected,
+    Times,
     fact,
 )
 
-Send = Callable[[Question, Binding, Limits, Progress, Call | None], Awaitable[Outcome]]
-"""The last is what a dialect that sifts has made of the question."""
+Send = Callable[[Question, Binding, Times, float, float, Diagnosis, Call | None], tuple[Progress, Awaitable[Outcome]]]
+"""Makes an attempt: what is known of it while it is under way, and what is to be awaited at once. It starts at the
+first of the two moments and must have an answer by the second, else it ends with the diagnosis. The call is what a
+dialect that sifts has made of the question.
+"""
 
 
 class Breakers(Protocol):
@@ -91,7 +93,7 @@ class Deadline:
     """From arrival to `until`."""
     overrun: Diagnosis
     """TIMEOUT_TOTAL where the operator set `until`, PATIENCE where the caller did."""
-    times: Timeouts
+    times: Times
     """As configured."""
 
 
@@ -238,25 +240,28 @@ class _Journey:
             return "deadline", frozenset()
         return None
 
-    def limits(self, place: int, now: float) -> Limits:
-        """All the time that is left, less a reserve for the tiers after this one."""
+    def bounds(self, place: int, now: float) -> tuple[float, Diagnosis]:
+        """All the time that is left, less a reserve for the tiers after this one; and what it means to overrun it."""
         deadline, times = self.deadline, self.deadline.times
         until, overrun = deadline.until, deadline.overrun
         if later := len(self.chain.tiers) - place - 1:
             until -= later * min(30.0, (until - now) / 10)
         if times.attempt is not None and not self.question.stream and now + times.attempt < until:
             until, overrun = now + times.attempt, Diagnosis(Cause.TIMEOUT_TOTAL, "attempt")
-        return Limits(times.connect, times.first_byte, times.first_token, times.idle, until, overrun)
+        return until, overrun
 
     async def attempt(self, place: int, permit: Permit, call: Call | None) -> Served | Refused | None:
         """Send to one tier; None when the next one may be tried."""
         tier, trail, ports = self.chain.tiers[place], self.trail, self.ports
         started = ports.clock()
-        limits, progress = self.limits(place, started), Progress(started)
+        until, overrun = self.bounds(place, started)
+        progress, answering = ports.send(
+            self.question, tier.binding, self.deadline.times, started, until, overrun, call
+        )
         outcome: Outcome = _LEFT
         trail.trying = tier.name
         try:
-            outcome = await ports.send(self.question, tier.binding, limits, progress, call)
+            outcome = await answering
         finally:
             # Also when cancelled: a probe's slot must come free, and an impatient caller may be evidence.
             now = ports.clock()

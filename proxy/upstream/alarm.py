@@ -85,14 +85,12 @@ class Bell:
 class Alarm:
     """A limit around a block of one task. It must be moved once before anything waits."""
 
-    __slots__ = ("_at", "_bell", "_cancelling", "_over", "_rings", "_task")
+    _at = _rings = _NEVER
+    _task: asyncio.Task[object] | None = None
+    _over = False
 
     def __init__(self, bell: Bell) -> None:
         self._bell = bell
-        self._at = self._rings = _NEVER
-        self._task: asyncio.Task[object] | None = None
-        self._cancelling = 0
-        self._over = False
 
     def __enter__(self) -> None:
         task = self._task = asyncio.current_task(self._bell.loop)
@@ -112,7 +110,8 @@ class Alarm:
         """Let it go off at `at`, which may have passed."""
         self._at = at
         if at < self._rings:
-            self._bell.take(self, self._rings)
+            if self._rings != _NEVER:
+                self._bell.take(self, self._rings)
             self._rings = self._bell.put(self, at)
 
     def ring(self, now: float) -> None:

@@ -29,7 +29,6 @@ from proxy.terms import (
     Diagnosis,
     Failed,
     Headers,
-    Limits,
     Outcome,
     Progress,
     Question,
@@ -38,7 +37,7 @@ from proxy.terms import (
     Sign,
     Stream,
     StreamEvent,
-    StreamReader,
+    Times,
 )
 from proxy.upstream.alarm import Alarm, Bell
 from proxy.upstream.answer import TRUNCATED, Retyped, retyped
@@ -53,6 +52,7 @@ REWRITTEN_BYTES = 16 * 1024 * 1024
 _ERROR_READ = 10.0
 """Seconds for the body of an error answer; what has come by then is what it said."""
 _NO_BYTE = Diagnosis(Cause.TIMEOUT_FIRST_BYTE, "first_byte")
+_JSON = "application/json"
 _IDLE = Diagnosis(Cause.TIMEOUT_IDLE, "idle")
 _MEANING = {
     "content-type": "type",
@@ -78,81 +78,66 @@ class Common:
     """By source, model and `requests` or `tokens`: how many more a window has, as the upstream said last."""
 
 
-class Attempt:
-    """One attempt. Made to be run once."""
-
-    __slots__ = (
-        "_alarm",
-        "_binding",
-        "_call",
-        "_common",
-        "_dialect",
-        "_gatherer",
-        "_limits",
-        "_progress",
-        "_question",
-        "_reply",
-        "_rewrites",
-        "_source",
-        "_verge",
-    )
+class Attempt(Alarm, Progress):
+    """One attempt, which is also the alarm that ends it and tells how far it is. Made to be run once."""
 
     def __init__(
         self,
         question: Question,
         binding: Binding,
-        limits: Limits,
-        progress: Progress,
-        call: Call | None,
+        times: Times,
+        started: float,
+        until: float,
+        overrun: Diagnosis,
         source: Source,
         common: Common,
     ) -> None:
-        self._question, self._binding, self._limits = question, binding, limits
-        self._progress, self._call, self._source, self._common = progress, call, source, common
-        self._dialect = source.dialect
-        self._rewrites = source.dialect.rewrites(question.endpoint)
-        self._gatherer = None if question.stream else source.dialect.gatherer(source.named)
-        self._verge: Diagnosis = limits.overrun
-        self._alarm = Alarm(common.bell)
-        self._reply: Reply | None = None
+        """`until` (absolute): the answer must be committed (a stream) or whole (JSON) by then; `overrun` is what
+        running into it means.
+        """
+        self._question, self._binding, self._times = question, binding, times
+        self.started, self._until, self._overrun = started, until, overrun
+        self._source, self._common, self._bell = source, common, common.bell
 
-    async def run(self, door: Door) -> Outcome:
-        """Ask. Ends as Accepted, Rejected or Failed; the caller owns an Accepted reply and must close it."""
+    async def run(self, door: Door, call: Call | None) -> Outcome:
+        """Ask, by `call` if the dialect has made one. Ends as Accepted, Rejected or Failed; the caller owns an Accepted
+        reply and must close it.
+        """
+        question, source, account = self._question, self._source, self._source.account
+        reply: Reply | None = None
         outcome: Outcome | None = None
         try:
-            with self._alarm:
-                self._until_life()
-                outcome = await self._exchange(door)
+            with self:
+                if question.stream or source.gathers:
+                    self._set_timer(self.started + self._times.first_byte, _NO_BYTE)
+                else:
+                    self._until_end()
+                asked = call or source.dialect.call(question, self._binding)
+                assert isinstance(asked, Call)  # noqa: S101  # a dialect that may refuse was asked before
+                answer = await (self._post(door, asked) if account is None else self._authorised(account, door, asked))
+                if isinstance(answer, Diagnosis):
+                    return Failed(answer)
+                reply = answer
+                kind = self._read_head(reply.headers)
+                if not 200 <= reply.status < 300:
+                    outcome = await self._rejected(reply)
+                elif kind == "text/html":
+                    outcome = Failed(Diagnosis(Cause.SERVER, "html"))
+                elif question.stream:
+                    # Some servers do not say what they send.
+                    stream = reply if kind else Retyped(reply, "text/event-stream")
+                    outcome = await (self._json_for_stream(reply) if kind == _JSON else self._stream(stream))
+                elif source.gathers and kind != _JSON:
+                    outcome = await self._gathered(reply)
+                else:
+                    outcome = await self._json(reply)
         except TimeoutError:
             outcome = Failed(self._ran_out())
         finally:
             # Also when cancelled: an answer that nobody will read must not stay open.
-            if not isinstance(outcome, Accepted) and self._reply is not None:
-                self._reply.close()
+            if reply is not None and not isinstance(outcome, Accepted):
+                reply.close()
         return outcome
-
-    async def _exchange(self, door: Door) -> Outcome:
-        question, source = self._question, self._source
-        call = self._call or self._dialect.call(question, self._binding)
-        assert isinstance(call, Call)  # noqa: S101  # a dialect that may refuse was asked before
-        answer = await (
-            self._post(door, call) if source.account is None else self._authorised(source.account, door, call)
-        )
-        if isinstance(answer, Diagnosis):
-            return Failed(answer)
-        self._reply = answer
-        kind = self._read_head(answer.headers)
-        if not 200 <= answer.status < 300:
-            return await self._rejected(answer)
-        if kind == "text/html":
-            return Failed(Diagnosis(Cause.SERVER, "html"))
-        if not question.stream:
-            gatherer = None if kind == "application/json" else self._gatherer
-            return await (self._json(answer) if gatherer is None else self._gathered(answer, gatherer))
-        if kind == "application/json":
-            return await self._json_for_stream(answer)
-        # Some servers do not say what they send.
-        return await self._stream(answer if kind else Retyped(answer, "text/event-stream"))
 
     def _read_head(self, headers: Headers) -> str:
         """Note what an answer's head says beside its media type, which is returned; the first of each counts."""
@@ -167,12 +152,12 @@ class Attempt:
                 called = called or value
             elif value.isascii() and value.isdigit():
                 self._common.remaining[self._binding.source, self._binding.model, what] = float(value[:15])
-        self._progress.upstream_id = self._source.named(called) if called else None
-        return kind if kind == "application/json" else kind.partition(";")[0].strip().lower()
+        self.upstream_id = self._source.named(called) if called else None
+        return kind if kind == _JSON else kind.partition(";")[0].strip().lower()
 
     async def _authorised(self, account: Account, door: Door, call: Call) -> Reply | Diagnosis:
         """An account's answer: that to a second try with a new token where the first was not taken."""
-        limit = self._limits.connect
+        limit = self._times.connect
         bearer = await account.bearer(limit)
         answer = bearer if isinstance(bearer, Diagnosis) else await self._post(door, call, bearer)
         if isinstance(answer, Diagnosis) or answer.status != 401 or not account.renewable(str(bearer)):
@@ -181,41 +166,41 @@ class Attempt:
         bearer = await account.renewed(str(bearer), limit)
         if isinstance(bearer, Diagnosis):
             return bearer
-        self._progress.retried, self._progress.first_byte, self._progress.status = True, None, None
+        self.retried, self.first_byte, self.status = True, None, None
         return await self._post(door, call, bearer)
 
     def _post(self, door: Door, call: Call, bearer: str = "") -> Awaitable[Reply | Diagnosis]:
         begun = self._source.opening(call.path, self._question.headers, bearer)
-        return door.send(begun, call.body, self._progress, self._limits.connect)
+        return door.send(begun, call.body, self, self._times.connect)
 
     # -- limits of time
 
     def _set_timer(self, at: float, diagnosis: Diagnosis) -> None:
         """Let the wait end at `at` (the walk's clock) or at the walk's own limit, whichever is first."""
-        if at >= self._limits.until:
-            at, diagnosis = self._limits.until, self._limits.overrun
+        if at >= self._until:
+            at, diagnosis = self._until, self._overrun
         self._verge = diagnosis
-        self._alarm.move(at)
+        self.move(at)
 
-    def _until_life(self) -> None:
-        started = self._progress.started
-        if self._question.stream or self._gatherer is not None:
-            self._set_timer(started + self._limits.first_byte, _NO_BYTE)
-        else:
-            self._set_timer(self._limits.until, self._limits.overrun)
+    def _until_end(self) -> None:
+        self._verge = self._overrun
+        self.move(self._until)
 
     def _until_next_byte(self) -> None:
-        self._set_timer(time.monotonic() + self._limits.idle, _IDLE)
+        self._set_timer(time.monotonic() + self._times.idle, _IDLE)
 
     def _ran_out(self) -> Diagnosis:
-        if self._progress.queued:
+        if self.queued:
             return Diagnosis(Cause.LOCAL, "max_connections")
         return self._verge
 
     # -- the kinds of answer
 
+    def _rewrites(self) -> bool:
+        return self._source.dialect.rewrites(self._question.endpoint)
+
     async def _rejected(self, reply: Reply) -> Outcome:
-        self._set_timer(self._limits.until, self._limits.overrun)
+        self._until_end()
         body = await self._error_body(reply)
         diagnosis = faults.diagnose(
             self._binding.kind,
@@ -226,9 +211,9 @@ class Attempt:
             now_unix=self._common.unix(),
             overrides=self._source.overrides,
         )
-        if not self._rewrites:
+        if not self._rewrites():
             return Rejected(diagnosis, reply.status, reply.headers, body)
-        return Rejected(diagnosis, reply.status, _as_json(reply.headers), self._dialect.refusal(body, diagnosis))
+        return Rejected(diagnosis, reply.status, _as_json(reply.headers), self._source.dialect.refusal(body, diagnosis))
 
     async def _error_body(self, reply: Reply) -> bytes:
         body, chunk = bytearray(), reply.ready()
@@ -252,10 +237,10 @@ class Attempt:
         if body is not None:
             return self._whole_json(reply, body)
         held: list[bytes] = []
-        size, most = 0, REWRITTEN_BYTES if self._rewrites else HOLD_BYTES
+        size = 0
         if self._verge is _NO_BYTE:  # of an answer that might have been a stream
-            self._set_timer(self._limits.until, self._limits.overrun)
-        while size < most:
+            self._until_end()
+        while True:
             chunk = reply.ready()
             if chunk is None:
                 if held:
@@ -267,9 +252,10 @@ class Attempt:
                 return self._whole_json(reply, b"".join(held))
             held.append(chunk)
             size += len(chunk)
-        if self._rewrites:
-            return Failed(Diagnosis(Cause.SERVER, "too_long"))
-        return Accepted(reply, b"".join(held))
+            if size >= HOLD_BYTES and not self._rewrites():
+                return Accepted(reply, b"".join(held))
+            if size >= REWRITTEN_BYTES:
+                return Failed(Diagnosis(Cause.SERVER, "too_long"))
 
     def _whole_json(self, reply: Reply, body: bytes) -> Outcome:
         try:
@@ -280,10 +266,11 @@ class Attempt:
             return Failed(Diagnosis(Cause.SERVER, "not_json_object"))
         if document.get("error"):
             return self._error_inside(reply, document["error"], body)
-        told = self._dialect.answer(self._question, body, document, self._common.unix())
+        source = self._source
+        told = source.dialect.answer(self._question, body, document, self._common.unix())
         if told is None:
             return Failed(Diagnosis(Cause.SERVER, "not_an_answer"))
-        model = None if told.model is None else self._source.model(told.model)
+        model = None if told.model is None else source.model(told.model)
         return Accepted(reply, told.body, None, True, told.usage, model)
 
     async def _json_for_stream(self, reply: Reply) -> Outcome:
@@ -291,9 +278,11 @@ class Attempt:
         outcome = await self._json(reply)
         return Failed(Diagnosis(Cause.SERVER, "not_a_stream")) if isinstance(outcome, Accepted) else outcome
 
-    async def _gathered(self, reply: Reply, reader: StreamReader) -> Outcome:
+    async def _gathered(self, reply: Reply) -> Outcome:
         """A stream from a source that has nothing else, read to its end: no stream was asked for."""
-        self._set_timer(self._limits.until, self._limits.overrun)
+        self._until_end()
+        reader = self._source.dialect.gatherer(self._source.named)
+        assert reader is not None  # noqa: S101  # the source gathers
         ended = Diagnosis(Cause.STREAM_BROKEN, "no_content")
         while True:
             chunk = await reply.chunk()
@@ -306,7 +295,7 @@ class Attempt:
                     case Sign.DONE if not reader.whole:
                         return Failed(ended)
                     case Sign.DONE:
-                        return self._whole_json(Retyped(reply, "application/json"), event.raw)
+                        return self._whole_json(Retyped(reply, _JSON), event.raw)
                     case Sign.CONTENT:
                         ended = TRUNCATED
                     case Sign.LIFE:
@@ -316,7 +305,7 @@ class Attempt:
             self._until_next_byte()
 
     async def _stream(self, reply: Reply) -> Outcome:
-        reader = self._dialect.reader(self._question, self._binding, self._source.named, self._common.unix())
+        reader = self._source.dialect.reader(self._question, self._binding, self._source.named, self._common.unix())
 
         def accept(events: Sequence[StreamEvent], *, complete: bool) -> Accepted:
             stream = Stream((*held, *events), reader, self._diagnosing())
@@ -324,7 +313,7 @@ class Attempt:
 
         held: list[StreamEvent] = []
         size = 0
-        self._set_timer(self._progress.started + self._limits.first_token, Diagnosis(Cause.SLOW, "first_token"))
+        self._set_timer(self.started + self._times.first_token, Diagnosis(Cause.SLOW, "first_token"))
         while True:
             chunk = await reply.chunk()
             if isinstance(chunk, Diagnosis):
@@ -337,7 +326,7 @@ class Attempt:
                     case Sign.DONE if not reader.whole:
                         return Failed(Diagnosis(Cause.STREAM_BROKEN, "no_content"))
                     case Sign.CONTENT | Sign.DONE:
-                        self._progress.first_token = time.monotonic()
+                        self.first_token = time.monotonic()
                         return accept(events[position:], complete=not chunk)
                     case Sign.LIFE:
                         pass
@@ -358,7 +347,7 @@ class Attempt:
         """An error that came with status 200: what it says of itself decides, and its own status goes to the caller."""
         document: Mapping[str, Any] = error if isinstance(error, Mapping) else {"message": str(error)}
         diagnosis, status = self._diagnosing()(document), faults.status_of(document)
-        return Rejected(diagnosis, status, _as_json(reply.headers), self._dialect.refusal(body, diagnosis))
+        return Rejected(diagnosis, status, _as_json(reply.headers), self._source.dialect.refusal(body, diagnosis))
 
     def _diagnosing(self) -> Callable[[Mapping[str, Any]], Diagnosis]:
         """What an error object of this source means. A stream has it as long as it lasts, and with it nothing else."""
@@ -372,8 +361,5 @@ class Attempt:
         return diagnose
 
 
-_JSON = (("Content-Type", "application/json"),)
-
-
 def _as_json(headers: Headers) -> Headers:
-    return retyped(headers, "application/json")
+    return retyped(headers, _JSON)

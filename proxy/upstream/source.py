@@ -113,6 +113,8 @@ class Source:
     """Which of a caller's headers go up."""
     fixed: Headers = field(init=False, repr=False, compare=False)
     """All that goes up whatever the caller sent, but for an account's token."""
+    gathers: bool = field(init=False, repr=False, compare=False)
+    """Its dialect gathers: every answer is a stream, also to who asked for none."""
     _own: frozenset[str] = field(init=False, repr=False, compare=False)
     """Names of `headers`, lower case."""
     _secret: _Secrets = field(init=False, repr=False, compare=False)
@@ -134,6 +136,7 @@ class Source:
 
         object.__setattr__(self, "passing", Passing(passes))
         object.__setattr__(self, "_models", Names(self.named))
+        object.__setattr__(self, "gathers", self.dialect.gatherer(self.named) is not None)
 
     def __repr__(self) -> str:
         return f"Source({self.base_url})"

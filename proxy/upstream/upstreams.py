@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 
 from proxy.providers.dialect import Call
-from proxy.terms import Binding, Limits, Outcome, Progress, Question
+from proxy.terms import Binding, Diagnosis, Outcome, Progress, Question, Times
 from proxy.upstream.alarm import Bell
 from proxy.upstream.attempt import Attempt, Common
 from proxy.upstream.client import Connections, Door, RetryBudget
@@ -35,13 +35,21 @@ class Upstreams:
         return Door(source.connecting, self._budget)
 
     def send(
-        self, question: Question, binding: Binding, limits: Limits, progress: Progress, call: Call | None
-    ) -> Awaitable[Outcome]:
+        self,
+        question: Question,
+        binding: Binding,
+        times: Times,
+        started: float,
+        until: float,
+        overrun: Diagnosis,
+        call: Call | None,
+    ) -> tuple[Progress, Awaitable[Outcome]]:
         """Ask one tier: by `call` where its dialect sifts. Ends as Accepted, Rejected or Failed; the caller owns an
         Accepted reply and must close it.
         """
         source, door = self._sources[binding.source]
-        return Attempt(question, binding, limits, progress, call, source, self._common).run(door)
+        attempt = Attempt(question, binding, times, started, until, overrun, source, self._common)
+        return attempt, attempt.run(door, call)
 
     def connections(self) -> dict[str, Connections]:
         """Those of each source, now. May be asked from another thread."""

@@ -7,7 +7,7 @@ import hashlib
 import io
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from proxy.edge.openai import Edge, Sinks
 from proxy.record.log import Log
 from proxy.routing.bindings import bind
 from proxy.routing.walk import Ports
-from proxy.terms import Outcome, Question
+from proxy.terms import Outcome, Progress, Question
 from tests.e2e.conftest import Start
 from tests.e2e.replica import HOMEPORT, Replica
 from tests.unit.demo.raw import connect
@@ -213,8 +213,11 @@ async def test_a_fault_of_our_own_tells_its_place_and_no_words() -> None:
     written = io.StringIO()
     log = Log(written, human=False, unix=time.time)
 
-    async def send(question: Question, *_: object) -> Outcome:
+    async def answer(question: Question) -> Outcome:
         raise LookupError(f"no {_PROMPT} in {question.body!r} for {_API_KEY}")
+
+    def send(question: Question, *_: object) -> tuple[Progress, Awaitable[Outcome]]:
+        return Progress(0.0), answer(question)
 
     keeper = Keeper(time.monotonic, lambda: "token", lambda: 0.5, log.moved)
     edge = Edge(

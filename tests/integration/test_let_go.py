@@ -9,7 +9,8 @@ import time
 import weakref
 from typing import Any
 
-from proxy.terms import CHAT, Accepted, Binding, Cause, Diagnosis, Limits, Progress, Question
+from proxy.config.schema import Timeouts
+from proxy.terms import CHAT, Accepted, Binding, Cause, Diagnosis, Question
 from proxy.upstream.client import Connecting
 from proxy.upstream.source import Source
 from proxy.upstream.upstreams import Upstreams
@@ -32,8 +33,9 @@ async def test_a_committed_stream_keeps_nothing_of_its_question() -> None:
     async def ask(to: Upstreams) -> tuple[Accepted, weakref.ref[_Document]]:
         document = _Document(model="m", stream=True)
         question = Question(CHAT, b'{"model":"m","stream":true}', document, (), "", True, "m")
-        limits = Limits(SOON, SOON, SOON, SOON, time.monotonic() + SOON, Diagnosis(Cause.TIMEOUT_TOTAL, "total"))
-        outcome = await to.send(question, Binding("one", "openai", "m"), limits, Progress(time.monotonic()), None)
+        binding, now, overrun = Binding("one", "openai", "m"), time.monotonic(), Diagnosis(Cause.TIMEOUT_TOTAL, "total")
+        _, answering = to.send(question, binding, Timeouts().resolve(), now, now + SOON, overrun, None)
+        outcome = await answering
         assert isinstance(outcome, Accepted)
         return outcome, weakref.ref(document)
 

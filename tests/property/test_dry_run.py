@@ -80,7 +80,7 @@ class _Stage(Bench):
             for tier in self.chain.tiers
         )
         self.chain = Chain(tiers, declares=True)
-        bindings = Bindings({"bot": Route("bot", self.chain, {}, schema.Timeouts())}, "1")
+        bindings = Bindings({"bot": Route("bot", self.chain, {}, schema.Timeouts().resolve())}, "1")
 
         async def drafted(*_: object) -> Bindings:
             return bindings

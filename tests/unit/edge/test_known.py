@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Awaitable
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from proxy.edge.identity import Client, Identity, Named
 from proxy.edge.refusals import Refusal
 from proxy.routing.bindings import bind
 from proxy.routing.walk import Ports
-from proxy.terms import CHAT, Cause, Outcome
+from proxy.terms import CHAT, Cause, Outcome, Progress
 
 _KEY = "sk-of-a-client"
 _DIGEST = hashlib.sha256(_KEY.encode()).hexdigest()
@@ -34,7 +35,7 @@ def _serving(clients: str = "open", identity: str = "{default: bot}") -> Serving
     config = load.parse(text, "test", {}, Path())
     assert isinstance(config, Config), config
 
-    async def send(*_: object) -> Outcome:
+    def send(*_: object) -> tuple[Progress, Awaitable[Outcome]]:
         raise AssertionError
 
     ports = Ports(Keeper(lambda: 0.0, lambda: "token", lambda: 0.5, lambda *_: None), send, lambda: 0.0)
