@@ -336,7 +336,11 @@ class Binding:
     """Declared context window, in tokens."""
     supports: frozenset[str] | None = None
     """Declared abilities (tools, images, json_schema); None when nothing is declared."""
+    bound_model: str | None = field(init=False, repr=False, compare=False)
+    """None where the caller's own model passes through."""
+    amends: bool = field(init=False, repr=False, compare=False)
+    """Its `params` change something."""
 
-    @property
-    def bound_model(self) -> str | None:
-        return None if self.model == "*" else self.model
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bound_model", None if self.model == "*" else self.model)
+        object.__setattr__(self, "amends", bool(self.params))

@@ -45,11 +45,13 @@ _NOT_UP = frozenset({"accept-encoding", "content-encoding", "content-length", "o
 class _Secrets:
     """Secrets, and whether a text repeats one of them, or a piece of one."""
 
-    __slots__ = ("_hints", "_pieces")
+    __slots__ = ("_hints", "_pieces", "repeats")
 
     def __init__(self, secrets: set[str]) -> None:
         self._pieces = frozenset(secrets).union(*(_cut(secret, _PIECE) for secret in secrets))
         self._hints = frozenset[str]().union(*(_cut(secret, _HINT) for secret in secrets))
+        self.repeats: Names[str, bool] = Names(self.repeated)
+        """`repeated`, of what is said again and again."""
 
     def repeated(self, text: str) -> bool:
         """Does a text of up to _NAME characters say one of them?"""
@@ -120,8 +122,6 @@ class Source:
     _secret: _Secrets = field(init=False, repr=False, compare=False)
     """Those that never change."""
     _changing: _Changing = field(init=False, repr=False, compare=False, default_factory=_Changing)
-    _models: Names[str, str | None] = field(init=False, repr=False, compare=False)
-    """Its own names for models, as they may be told."""
     _openings: _Openings = field(init=False, repr=False, compare=False, default_factory=_Openings)
 
     def __post_init__(self) -> None:
@@ -135,7 +135,6 @@ class Source:
             return known and low not in _NOT_UP and low not in own and not (foreign and low.startswith(foreign))
 
         object.__setattr__(self, "passing", Passing(passes))
-        object.__setattr__(self, "_models", Names(self.named))
         object.__setattr__(self, "gathers", self.dialect.gatherer(self.named) is not None)
 
     def __repr__(self) -> str:
@@ -170,8 +169,13 @@ class Source:
         return told
 
     def model(self, said: str) -> str | None:
-        """Likewise of a model. They are few, and looked at once where no secret changes."""
-        return self._models[said] if self.account is None else self.named(said)
+        """Likewise for a model's name, of which a source has few."""
+        told = said[:_NAME]
+        if self._secret.repeats[told]:
+            return None
+        if self.account is not None and self._changing.now(tuple(self.account.secrets())).repeats[told]:
+            return None
+        return told
 
     def _secrets(self) -> Iterator[str]:
         for _, value in self.headers:
