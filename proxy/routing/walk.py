@@ -211,13 +211,20 @@ class _Journey:
         """What this tier is asked, None if that is the request as it came; or why it cannot take it, whatever its
         health.
         """
-        unfit = self._unfit(place, tier)
-        if unfit is not None:
-            return self._skip(tier, *unfit)
-        sifter = tier.sifters.get(self.question.endpoint.name)
+        binding, deadline, endpoint = tier.binding, self.deadline, self.question.endpoint.name
+        if self._outgrown is not None and (binding.context or 0) <= self._outgrown:
+            return self._skip(tier, "too_small_context")
+        if endpoint in tier.lacks:
+            return self._skip(tier, "unsupported", frozenset({endpoint}))
+        if binding.supports is not None and (missing := self.question.needs - binding.supports):
+            return self._skip(tier, "unsupported", missing)
+        # Well below a tenth: that is what the tier before leaves, less the moment that its end took.
+        if place and self.time_left() < min(2.0, deadline.times.first_byte, deadline.total / 20):
+            return self._skip(tier, "deadline")
+        sifter = tier.sifters.get(endpoint)
         if sifter is None:
             return None
-        call = sifter.call(self.question, tier.binding)
+        call = sifter.call(self.question, binding)
         if not isinstance(call, Uncarried):
             return call
         self._uncarried = self._uncarried or call
@@ -225,20 +232,6 @@ class _Journey:
 
     def _skip(self, tier: Tier, why: str, missing: frozenset[str] = frozenset()) -> Skipped:
         return _skipped(tier, why, self.ports.clock(), self.ports.breakers.look(self.guard(tier)), missing)
-
-    def _unfit(self, place: int, tier: Tier) -> tuple[str, frozenset[str]] | None:
-        """Why so, and what it lacks."""
-        binding, deadline = tier.binding, self.deadline
-        if self._outgrown is not None and (binding.context or 0) <= self._outgrown:
-            return "too_small_context", frozenset()
-        if self.question.endpoint.name in tier.lacks:
-            return "unsupported", frozenset({self.question.endpoint.name})
-        if binding.supports is not None and (missing := self.question.needs - binding.supports):
-            return "unsupported", missing
-        # Well below a tenth: that is what the tier before leaves, less the moment that its end took.
-        if place and self.time_left() < min(2.0, deadline.times.first_byte, deadline.total / 20):
-            return "deadline", frozenset()
-        return None
 
     def bounds(self, place: int, now: float) -> tuple[float, Diagnosis]:
         """All the time that is left, less a reserve for the tiers after this one; and what it means to overrun it."""
@@ -271,7 +264,29 @@ class _Journey:
                 ruling, billed = self._judge(tier, outcome, progress, now), _billed(outcome, progress)
                 trail.trying = None
             ports.breakers.settle(permit, ruling.verdict)
-            attempted = _attempted(tier, permit, ruling, billed, progress, now, call)
+            # Twenty names would cost as much as all the rest of it, which every request pays for.
+            attempted = Attempted(
+                tier.name,
+                tier.binding.source,
+                tier.binding.model,
+                ruling.label,
+                ruling.detail,
+                ruling.heard,
+                started,
+                now,
+                billed,
+                None if permit.kind == "closed" else permit.kind,
+                progress.status,
+                progress.connected,
+                progress.first_byte,
+                progress.first_token,
+                progress.reused,
+                progress.retried,
+                progress.upstream_id,
+                ruling.verdict.retry_after,
+                permit.seen,
+                call.dropped if call is not None else (),
+            )
             trail.steps.append(attempted)
             trail.waited += now - started
         if isinstance(outcome, Accepted):
@@ -340,34 +355,6 @@ _LEFT = Abandoned()
 def _skipped(tier: Tier, why: str, now: float, seen: View, missing: frozenset[str] = frozenset()) -> Skipped:
     lacks = tuple(sorted(missing)) if missing else ()
     return Skipped(tier.name, tier.binding.source, tier.binding.model, why, now, seen, lacks)
-
-
-def _attempted(
-    tier: Tier, permit: Permit, ruling: Ruling, billed: str, progress: Progress, now: float, call: Call | None
-) -> Attempted:
-    # Twenty names would cost as much as all the rest of it, which every request pays for.
-    return Attempted(
-        tier.name,
-        tier.binding.source,
-        tier.binding.model,
-        ruling.label,
-        ruling.detail,
-        ruling.heard,
-        progress.started,
-        now,
-        billed,
-        None if permit.kind == "closed" else permit.kind,
-        progress.status,
-        progress.connected,
-        progress.first_byte,
-        progress.first_token,
-        progress.reused,
-        progress.retried,
-        progress.upstream_id,
-        ruling.verdict.retry_after,
-        permit.seen,
-        call.dropped if call is not None else (),
-    )
 
 
 def _billed(outcome: Outcome, progress: Progress) -> str:
