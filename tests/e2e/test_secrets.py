@@ -213,11 +213,11 @@ async def test_a_fault_of_our_own_tells_its_place_and_no_words() -> None:
     written = io.StringIO()
     log = Log(written, human=False, unix=time.time)
 
-    async def answer(question: Question) -> Outcome:
+    async def asked(question: Question) -> Outcome:
         raise LookupError(f"no {_PROMPT} in {question.body!r} for {_API_KEY}")
 
     def send(question: Question, *_: object) -> tuple[Progress, Awaitable[Outcome]]:
-        return Progress(0.0), answer(question)
+        return Progress(0.0), asked(question)
 
     keeper = Keeper(time.monotonic, lambda: "token", lambda: 0.5, log.moved)
     edge = Edge(
@@ -253,7 +253,7 @@ async def test_a_fault_of_our_own_tells_its_place_and_no_words() -> None:
     lines = [orjson.loads(line) for line in written.getvalue().splitlines()]
     faults = [line for line in lines if line["event"] == "internal_error"]
     assert [(line["error"], line["request_id"]) for line in faults] == [("LookupError", "req_1")] * 2
-    assert all("send:" in line["place"] for line in faults)
+    assert all("asked:" in line["place"] for line in faults)
     assert _told(written.getvalue()) == []
     assert _told(repr(config)) == []
 
