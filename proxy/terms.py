@@ -122,9 +122,13 @@ class Reply(Protocol):
         """All that is left of it, if that is there already and ended cleanly; else None, and nothing was read."""
         ...
 
-    def follow(self, news: Callable[[bytes | Diagnosis], None] | None) -> bool:
+    def follow(
+        self, news: Callable[[bytes | Diagnosis], None] | None, through: Callable[[bytes], bool] | None = None
+    ) -> bool:
         """Give `news` what `chunk` would give, what is there now and then what comes, when it comes, until told
         otherwise. Nobody waits for `chunk` meanwhile. False: this answer can only be waited for.
+
+        Bytes that may be one whole chunk of HTTP, frame and all, `through` is asked to take first.
         """
         ...
 
@@ -168,6 +172,20 @@ class Usage:
     reasoning: int = 0
 
 
+class Shape(Protocol):
+    """What a stream's plain events look like: whole ones of content, of which nothing else is to be learnt."""
+
+    def glance(self, data: bytes) -> tuple[bytes, int]:
+        """What is for the caller of those that `data` begins with, and how many bytes they are: only what is behind
+        them is to be fed.
+        """
+        ...
+
+    def chunk(self, data: bytes) -> tuple[bytes, int] | None:
+        """Is it one of them, as one chunk of HTTP? The chunk that the caller gets, and how many bytes it holds."""
+        ...
+
+
 class StreamReader(Protocol):
     """Bytes in, events out: a dialect's view of one streamed answer. Holds no I/O."""
 
@@ -175,10 +193,9 @@ class StreamReader(Protocol):
     model: str | None
     """The model that the upstream says it served."""
 
-    def glance(self, data: bytes) -> int:
-        """How many bytes of `data`, from its first one on, are for the caller as they are: whole events of content, of
-        which nothing else is to be learnt. Only what is behind them is to be fed.
-        """
+    @property
+    def plain(self) -> Shape | None:
+        """The shape of what may come next, as far as it is known."""
         ...
 
     def feed(self, data: bytes) -> list[StreamEvent]:

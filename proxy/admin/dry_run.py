@@ -124,7 +124,9 @@ class _NoReply:
     def whole(self) -> bytes:
         return b""
 
-    def follow(self, news: Callable[[bytes | Diagnosis], None] | None) -> bool:
+    def follow(
+        self, news: Callable[[bytes | Diagnosis], None] | None, through: Callable[[bytes], bool] | None = None
+    ) -> bool:
         return False
 
     def close(self) -> None:

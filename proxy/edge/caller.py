@@ -90,6 +90,10 @@ class Caller(ABC):
         """
 
     @abstractmethod
+    def push_chunk(self, chunk: tuple[bytes, int]) -> bool:
+        """The same for one chunk of HTTP, frame and all, and how many bytes it holds. Only after a `push`."""
+
+    @abstractmethod
     async def room(self) -> None:
         """Wait until the caller keeps up."""
 

@@ -362,6 +362,13 @@ class _InLane(Caller):
         transport.write(data)
         return lane.full is None
 
+    def push_chunk(self, chunk: tuple[bytes, int]) -> bool:
+        # Per event. Something was written before, so no head waits. What closes ignores it, and ends this task.
+        lane, (data, size) = self._lane, chunk
+        self.body_out += size
+        lane.transport.write(data)
+        return lane.full is None
+
     async def room(self) -> None:
         await self._lane.room()
 

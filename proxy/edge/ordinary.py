@@ -92,6 +92,9 @@ class Ordinary(Caller):
     def push(self, data: bytes) -> bool | None:
         return None
 
+    def push_chunk(self, chunk: tuple[bytes, int]) -> bool:
+        raise NotImplementedError
+
     async def room(self) -> None:
         """Whoever has written has waited for it."""
 

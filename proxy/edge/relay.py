@@ -1,6 +1,7 @@
 """A committed answer on its way to the caller: never faster than the caller reads, and never made to look whole.
 
-1. Only whole events are forwarded, so a comment or an error event of ours can always be put between two of them.
+1. Only whole events are forwarded, so a comment or an error event of ours can always be put between two of them. One
+   that came as a chunk of its own goes on as that chunk: it is framed as we would frame it.
 2. While a write waits for the caller nothing more is read from the upstream: memory per answer is bounded.
 3. A cut stream ends with an error event and no terminal one, and then the connection ends; a cut JSON answer ends with
    the connection at once. The stream's last chunk is still sent: some clients (aiohttp's is one) throw away what they
@@ -163,28 +164,38 @@ async def _pushed(reply: Reply, stream: Stream, caller: Caller, pulse: Pulse) ->
     None if the answer can only be waited for.
     """
     loop = asyncio.get_running_loop()
-    time, push, glance = loop.time, caller.push, stream.reader.glance
+    time, push, push_chunk, reader = loop.time, caller.push, caller.push_chunk, stream.reader
     end: _End | None = None
     done: asyncio.Future[Exception | None]
 
+    def through(chunk: bytes) -> bool:
+        # Per event, so it is short.
+        try:
+            shape = reader.plain
+            if shape is None or (told := shape.chunk(chunk)) is None:
+                return False
+            pulse.since = time()
+            if not push_chunk(told):
+                stop(None)
+        except Exception as error:  # noqa: BLE001  # it is whoever waits that has to know
+            stop(error)
+        return True
+
     def came(chunk: bytes | Diagnosis) -> None:
         nonlocal end
-        # Per event, so the usual way is short.
         try:
             pulse.since = time()
-            plain = 0
-            if isinstance(chunk, bytes) and (plain := glance(chunk)) == len(chunk) > 0:
-                data = chunk
-            elif done.done():
+            if done.done():
                 # Whoever waits was called away just now: an end that comes then must not be told.
-                data = b""
-            else:
-                data, end = _read(stream, chunk, plain)
-            if push(data) and end is None:
+                stop(None)
                 return
-            trouble = None
-        except Exception as error:  # noqa: BLE001  # it is whoever waits that has to know
-            trouble = error
+            data, end = _read(stream, chunk)
+            if not push(data) or end is not None:
+                stop(None)
+        except Exception as error:  # noqa: BLE001  # as above
+            stop(error)
+
+    def stop(trouble: Exception | None) -> None:
         reply.follow(None)
         if not done.done():
             done.set_result(trouble)
@@ -192,7 +203,7 @@ async def _pushed(reply: Reply, stream: Stream, caller: Caller, pulse: Pulse) ->
     try:
         while end is None:
             done = loop.create_future()
-            if not reply.follow(came):
+            if not reply.follow(came, through):
                 break
             if (trouble := await done) is not None:
                 raise trouble
@@ -202,13 +213,21 @@ async def _pushed(reply: Reply, stream: Stream, caller: Caller, pulse: Pulse) ->
     return end
 
 
-def _read(stream: Stream, chunk: bytes | Diagnosis, plain: int = 0) -> tuple[bytes, _End | None]:
-    """What of it is for the caller, of which so much is at a glance; and the end, if it is there."""
+def _read(stream: Stream, chunk: bytes | Diagnosis) -> tuple[bytes, _End | None]:
+    """What of it is for the caller; and the end, if it is there."""
     if isinstance(chunk, Diagnosis):
         return b"", (chunk, False)
     reader = stream.reader
-    data, end = _told(stream, reader.feed(chunk[plain:]) if chunk else reader.finish(), ended=not chunk)
-    return chunk[:plain] + data, end
+    if not chunk:
+        return _told(stream, reader.finish(), ended=True)
+    shape = reader.plain
+    if shape is None:
+        return _told(stream, reader.feed(chunk), ended=False)
+    plain, seen = shape.glance(chunk)
+    if seen == len(chunk):
+        return plain, None
+    data, end = _told(stream, reader.feed(chunk[seen:]), ended=False)
+    return plain + data, end
 
 
 def _told(stream: Stream, events: Sequence[StreamEvent], *, ended: bool) -> tuple[bytes, _End | None]:

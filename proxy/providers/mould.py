@@ -1,9 +1,9 @@
-"""The shape of a stream's plain chunk: most chunks of an answer differ in their text alone, and need no parse.
+"""The shape of a stream's plain event: most events of an answer differ in their text alone, and need no parse.
 
-1. What fits is, byte for byte, the chunk that the mould was cast from with another text, and a text is a JSON string
-   that is not empty. So whatever a parse would find there, but for the text, has been found in that chunk already.
-2. Only a chunk is cast that, but for the text of its one choice, tells nothing by being read once more: no usage.
-3. In doubt nothing fits: the parse decides.
+1. What fits is, byte for byte, the event that the mould was cast from with another text, and a text is a JSON string
+   that is not empty. So whatever a parse would find there, but for the text, has been found in that event already.
+2. Only an event is cast that, but for the text of its one choice, tells nothing by being read once more: no usage.
+3. In doubt nothing fits: the parse decides. What a mould says of an event is what the parse would have made of it.
 """
 
 from __future__ import annotations
@@ -13,66 +13,114 @@ import re
 import orjson
 
 from proxy.providers import sse
+from proxy.providers.lenient import dumps
 
 # Within JSON these bytes are a key and its value: a quote inside of a string has a backslash before it.
 _TEXT = re.compile(rb'"content" ?: ?"((?:[^"\\]|\\.)+)"', re.DOTALL)
 _PADDING = re.compile(rb'"obfuscation" ?: ?"((?:[^"\\]|\\.)*)"', re.DOTALL)
 """OpenAI's noise, which makes lengths say nothing of texts."""
+_BRACES = re.compile(rb'"\} *\}\n\n')
+"""How Anthropic's events end: its noise is blanks."""
 _TRIES = 4
 """Moulds that fit nothing, after which no more are cast."""
+_SHORT = 4096
+"""Bytes of a chunk; a plain event is shorter by far."""
+
+
+def _framed(size: int) -> tuple[bytes, int]:
+    """How a chunk of so many bytes, its frame among them, begins; and how many of them are what it holds."""
+    for digits in (1, 2, 3):
+        holds = size - digits - 4
+        if holds > 0 and len(b"%x" % holds) == digits:
+            return b"%x\r\n" % holds, holds
+    return b"no chunk is as long", 0
+
+
+_FRAMES = tuple(_framed(size) for size in range(_SHORT))
 
 
 class Mould:
-    """What stands before, between and behind the strings that differ: the text, and the padding if there is any."""
+    """What stands before, between and behind what differs: the text, and the padding if there is any."""
 
-    __slots__ = ("_after", "_before", "_between", "_frame", "_joint", "used")
+    __slots__ = ("_after", "_before", "_between", "_end", "_frame", "_joint", "_retold", "used")
 
-    def __init__(self, before: bytes, between: bytes, after: bytes) -> None:
-        """Each begins and ends with the quotes of the strings that it stands beside."""
-        self._before, self._between, self._after = before, between, after
-        self._joint, self._frame = after + before, len(before) + len(after)
+    def __init__(self, before: bytes, between: bytes, after: bytes, retold: tuple[bytes, bytes] | None = None) -> None:
+        """`before` and what follows the text have the text's quotes. `retold`: what stands around it in the event
+        that the caller gets, where that is another one; its padding is blanks then, and else a string.
+        """
+        self._before, self._between, self._after, self._retold = before, between, after, retold
+        self._joint, self._frame, self._end = after + before, len(before) + len(after), after + b"\r\n"
         self.used = False
         """Something fitted."""
 
-    def reach(self, data: bytes) -> int:
-        """How many bytes are the event that was cast, once or more often, with other texts? From the first one on."""
+    def glance(self, data: bytes) -> tuple[bytes, int]:
         inner = data.removeprefix(self._before).removesuffix(self._after)
-        if len(inner) + self._frame == len(data) and len(inner) < self._frame:
-            # One event, as nearly all come.
-            reached = len(data) if self._tells(inner) else 0
-        else:
-            reached = self._reach(data)
-        self.used = self.used or reached > 0
-        return reached
+        if len(inner) + self._frame != len(data) or len(inner) >= self._frame:
+            return self._several(data)
+        # One event, as nearly all come.
+        text = self._text(inner)
+        if text is None:
+            return b"", 0
+        self.used = True
+        return (data if self._retold is None else text.join(self._retold)), len(data)
 
-    def _reach(self, data: bytes) -> int:
+    def chunk(self, data: bytes) -> tuple[bytes, int] | None:
+        # Per event of a stream, so each step is one that takes no time.
+        size = len(data)
+        if size >= _SHORT:
+            return None
+        head, holds = _FRAMES[size]
+        inner = data.removeprefix(head).removeprefix(self._before).removesuffix(self._end)
+        if len(inner) + self._frame != holds or (text := self._text(inner)) is None:
+            return None
+        self.used = True
+        if self._retold is None:
+            return data, holds
+        told = text.join(self._retold)
+        holds = len(told)
+        return b"%x\r\n%b\r\n" % (holds, told), holds
+
+    def _several(self, data: bytes) -> tuple[bytes, int]:
         if not data.startswith(self._before):
-            return 0
-        reached = 0
-        *texts, last = data[len(self._before) :].split(self._joint)
+            return b"", 0
+        told, reached = [], 0
+        *inners, last = data[len(self._before) :].split(self._joint)
         # Behind the last there may be anything: an event that is cut, or another one.
-        for text in (*texts, *last.split(self._after, 1)[:-1]):
-            if not self._tells(text):
+        for inner in (*inners, *last.split(self._after, 1)[:-1]):
+            text = self._text(inner)
+            if text is None:
                 break
-            reached += self._frame + len(text)
-        return reached
+            told.append(text)
+            reached += self._frame + len(inner)
+        if not reached:
+            return b"", 0
+        self.used = True
+        if self._retold is None:
+            return data[:reached], reached
+        head, tail = self._retold
+        return b"".join((head, (tail + head).join(told), tail)), reached
 
-    def _tells(self, text: bytes) -> bool:
-        """Is it a text, or a text and its padding?"""
+    def _text(self, inner: bytes) -> bytes | None:
+        """The text, as the caller gets it; None if this is anything else than a text, or a text and its padding."""
         if self._between:
-            text, between, padding = text.partition(self._between)
-            if not between or not _is_string(padding):
-                return False
-        return bool(text) and _is_string(text)
+            inner, between, padding = inner.partition(self._between)
+            if not between or (padding and (padding.strip(b" ") if self._retold else not _is_string(padding))):
+                return None
+        try:
+            text = inner.decode()
+            if '"' in text or "\\" in text or not text.isprintable():
+                # To parse it costs more by far, and few need it.
+                said = orjson.loads(b'"%b"' % inner)
+                return inner if self._retold is None else dumps(said)[1:-1]
+        except ValueError:
+            return None
+        return inner or None
 
 
 def _is_string(letters: bytes) -> bool:
     """Are they, between quotes, a string of JSON?"""
     try:
-        text = letters.decode()
-        if '"' in text or "\\" in text or not text.isprintable():
-            # To parse it costs more by far, and few need it.
-            orjson.loads(b'"%b"' % letters)
+        orjson.loads(b'"%b"' % letters)
     except ValueError:
         return False
     return True
@@ -104,6 +152,17 @@ def _plain(event: bytes) -> bool:
             return False
 
 
+def recast(event: bytes, key: bytes, text: bytes, retold: tuple[bytes, bytes]) -> Mould | None:
+    """The mould of an event of Anthropic's of which nothing but the value of `key`, which is `text`, was told: around
+    it stands what is `retold`.
+    """
+    before, told, after = event.partition(b'"%b":%b' % (key, text))
+    # As above: there is no other key of the name, and it was told what it says.
+    if not told or event.count(b'"%b"' % key) != 1 or b"\\u" in event or not _BRACES.fullmatch(b'"' + after):
+        return None
+    return Mould(before + told[: len(key) + 4], b'"}', b"}\n\n", retold)
+
+
 class Moulds:
     """The latest mould of one stream."""
 
@@ -113,14 +172,15 @@ class Moulds:
         self.latest: Mould | None = None
         self._left = _TRIES
 
-    def fit(self, event: bytes) -> bool:
-        """Does the event need no parse? Then it is content, and changes nothing of what is known of its stream."""
-        return self.latest is not None and self.latest.reach(event) == len(event)
-
-    def learn(self, event: bytes) -> None:
-        """The event was parsed, and is content."""
+    @property
+    def wanting(self) -> bool:
+        """An event was parsed that is content: is it worth while to cast it?"""
         if self.latest is not None and self.latest.used:
             self._left = _TRIES
-        if self._left and (mould := cast(event)) is not None:
+        return self._left > 0
+
+    def keep(self, mould: Mould | None) -> None:
+        """It was cast from that event."""
+        if mould is not None:
             self.latest = mould
             self._left -= 1

@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from proxy.providers import lenient, splice, sse
-from proxy.providers.mould import Moulds
+from proxy.providers.mould import Moulds, cast
 from proxy.terms import (
     CHAT,
     COMPLETIONS,
@@ -26,6 +26,7 @@ from proxy.terms import (
     Endpoint,
     Params,
     Question,
+    Shape,
     Sign,
     StreamEvent,
     StreamReader,
@@ -168,13 +169,12 @@ def stream_reader(endpoint: Endpoint, named: Callable[[str], str | None] = str) 
 class _Reader:
     """What both readers share: events cut, data parsed, and one verdict asked of the subclass."""
 
+    plain: Shape | None = None
+
     def __init__(self, named: Callable[[str], str | None]) -> None:
         self._splitter, self._named = sse.Splitter(), named
         self.usage: Usage | None = None
         self.model: str | None = None
-
-    def glance(self, data: bytes) -> int:
-        return 0
 
     def feed(self, data: bytes) -> list[StreamEvent]:
         try:
@@ -238,16 +238,18 @@ class ChoicesReader(_Reader):
     def whole(self) -> bool:
         return self._spoke and (self._done or not self._open)
 
-    def glance(self, data: bytes) -> int:
-        mould = self._moulds.latest
-        return 0 if mould is None or self._splitter.pending else mould.reach(data)
+    def feed(self, data: bytes) -> list[StreamEvent]:
+        events = super().feed(data)
+        self.plain = None if self._splitter.pending else self._moulds.latest
+        return events
 
     def _event(self, raw: bytes) -> StreamEvent:
-        if self._moulds.fit(raw):
+        mould = self._moulds.latest
+        if mould is not None and mould.glance(raw)[1] == len(raw):
             return StreamEvent(raw, Sign.CONTENT)
         event = super()._event(raw)
-        if event.sign is Sign.CONTENT:
-            self._moulds.learn(raw)
+        if event.sign is Sign.CONTENT and self._moulds.wanting:
+            self._moulds.keep(cast(raw))
         return event
 
     def _end(self) -> Sign:

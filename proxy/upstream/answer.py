@@ -34,7 +34,18 @@ class Feeder(Protocol):
 class Answer:
     """An upstream's answer (a terms.Reply once it is open), filled by its connection."""
 
-    __slots__ = ("_connection", "_pieces", "_undo", "_waiter", "ended", "follower", "headers", "held", "status")
+    __slots__ = (
+        "_connection",
+        "_pieces",
+        "_undo",
+        "_waiter",
+        "ended",
+        "follower",
+        "headers",
+        "held",
+        "status",
+        "through",
+    )
 
     def __init__(self, connection: Feeder) -> None:
         self.status = 0
@@ -50,6 +61,8 @@ class Answer:
         self._pieces: list[bytes] = []
         self._undo: codings.Undo | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self.through: Callable[[bytes], bool] | None = None
+        """Who is asked to take what may be a whole chunk, and may not want it."""
 
     # -- its connection's side
 
@@ -107,11 +120,13 @@ class Answer:
                 return data
         return self.ended
 
-    def follow(self, news: Callable[[bytes | Diagnosis], None] | None) -> bool:
+    def follow(
+        self, news: Callable[[bytes | Diagnosis], None] | None, through: Callable[[bytes], bool] | None = None
+    ) -> bool:
         if self._undo is not None:
             # A little of it can be much, which its reader would have to be able to wait with.
             return False
-        self.follower = news
+        self.follower, self.through = news, through
         if news is not None:
             if self._pieces:
                 news(self._take())
@@ -165,8 +180,10 @@ class Retyped:
     def whole(self) -> bytes | None:
         return self._reply.whole()
 
-    def follow(self, news: Callable[[bytes | Diagnosis], None] | None) -> bool:
-        return self._reply.follow(news)
+    def follow(
+        self, news: Callable[[bytes | Diagnosis], None] | None, through: Callable[[bytes], bool] | None = None
+    ) -> bool:
+        return self._reply.follow(news, through)
 
     def close(self) -> None:
         self._reply.close()

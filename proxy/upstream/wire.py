@@ -6,7 +6,9 @@
    on piece by piece as the upstream takes it. An answer that comes before its request is through is read all the same.
 3. Whether the connection may serve again is read while the answer's end is parsed: the parser does not know it later.
 4. An answer that is given up drops its connection at once. Nothing is written to one that is closing.
-5. What is no body (heads, chunk extensions, trailers) is bounded by HEADER_BUDGET.
+5. What comes as one whole chunk, where one may begin, may be passed on as it came, frame and all. The parser does not
+   see it, and is where it was.
+6. What is no body (heads, chunk extensions, trailers) is bounded by HEADER_BUDGET.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ HEADER_BUDGET = 64 * 1024
 _AT_ONCE = 64 * 1024
 """Bytes of a request's body that are written with its head, and at a time if there are more."""
 _OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
+_EVENT_AND_CHUNK = b"\n\n\r\n"
+"""How the bytes of a stream end, nearly always: with an event, and the chunk that it is."""
 BAD_HTTP = Diagnosis(Cause.SERVER, "bad_http")
 CLOSED = Diagnosis(Cause.NETWORK, "closed")
 _RESET = Diagnosis(Cause.NETWORK, "reset")
@@ -54,6 +58,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_answer",
+        "_between",
         "_body",
         "_complete",
         "_due",
@@ -109,6 +114,8 @@ class Connection(asyncio.Protocol):
         """The transport asked for no more."""
         self._paused = False
         self._complete = self._lasting = False
+        self._between = False
+        """What comes next begins with a chunk's head."""
         self.bodiless = 0
         """Bytes read in this exchange since there was a body's."""
         self.fault: Diagnosis | None = None
@@ -121,7 +128,7 @@ class Connection(asyncio.Protocol):
         without a head the one who asks knows as soon, and may have another one serve.
         """
         answer = self._answer = Answer(self)
-        self._complete = False
+        self._complete = self._between = False
         self.bodiless = 0
         self._due.append(None)
         if len(body) <= _AT_ONCE:
@@ -180,8 +187,11 @@ class Connection(asyncio.Protocol):
         if answer is None or parser is None:
             self.drop()
             return
+        if self._between and (through := answer.through) is not None and through(data):
+            # One chunk, whole: before and behind it the parser is at the same place.
+            return
         self.bodiless += len(data)
-        broken = False
+        self._between = broken = False
         try:
             parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
@@ -189,22 +199,24 @@ class Connection(asyncio.Protocol):
             broken = not self._complete
         if body:
             self.bodiless = 0
-            data = body[0] if len(body) == 1 else b"".join(body)
+            piece = body[0] if len(body) == 1 else b"".join(body)
             body.clear()
+            # What ends a chunk is no body. Behind it nothing else was read: that would not end in these bytes.
+            self._between = data.endswith(_EVENT_AND_CHUNK) and piece.endswith(b"\n\n")
         else:
-            data = b""
+            piece = b""
             broken = broken or (self.bodiless > HEADER_BUDGET and not self._complete)
         if self._complete:
-            self._finish(answer, data)
+            self._finish(answer, piece)
         elif broken:
-            self._fail(TRUNCATED if answer.status else BAD_HTTP, data)
+            self._fail(TRUNCATED if answer.status else BAD_HTTP, piece)
         elif answer.follower is None:
-            answer.add(data)
+            answer.add(piece)
             if answer.held > HIGH and not self._paused and not self.is_closing():
                 self._paused = True
                 self._transport.pause_reading()
-        elif data:
-            answer.follower(data)
+        elif piece:
+            answer.follower(piece)
 
     def pause_writing(self) -> None:
         self._full = True

@@ -344,6 +344,50 @@ async def test_what_is_there_whole_is_read_at_once() -> None:
         assert len(upstream.lines) == 1
 
 
+async def test_what_may_be_a_whole_chunk_is_offered_as_it_is() -> None:
+    """Only where one may begin: behind an event that was the last of its chunk, and nothing of the next one."""
+    a, chunk = b"data: a\n\n", b"9\r\ndata: a\n\n\r\n"
+    pieces = [
+        chunk,  # the first one: nobody knows yet where it begins
+        chunk,
+        chunk + b"9\r\n",  # not wanted, and the next one has begun
+        chunk[3:],
+        chunk + b"9",
+        chunk[1:],
+        b"b\r\ndata: a\n\n\r\n",  # looks like the end of a chunk, and is what it holds
+        b"\r\n" + chunk,
+        chunk,
+        b"0\r\n\r\n",
+    ]
+    offered, wanted = [1, 2, 4, 6, 8, 9], {1, 8}
+
+    async def script(line: Line) -> None:
+        await line.request()
+        line.say(_CHUNKED)
+        for piece in pieces:
+            await more.wait()
+            more.clear()
+            line.say(piece)
+
+    def through(data: bytes) -> bool:
+        asked.append((at, data))
+        if at in wanted:
+            got.append(data)
+        return at in wanted
+
+    more, got, asked = asyncio.Event(), list[bytes | Diagnosis](), list[tuple[int, bytes]]()
+    async with scripted(script) as upstream, door() as to:
+        answer, _ = await opened(to, upstream.url)
+        assert isinstance(answer, Answer)
+        assert answer.follow(got.append, through)
+        for at in range(len(pieces)):  # `through` tells by it what it is asked
+            more.set()
+            await _until(lambda: len(got) > at)  # noqa: B023  # called at once
+    assert got[-1] == b""
+    assert asked == [(at, pieces[at]) for at in offered]
+    assert b"".join(each for each in got if isinstance(each, bytes)).count(a) == 9
+
+
 async def test_what_is_undone_is_not_followed() -> None:
     """A little of it may grow beyond what its reader can take at once."""
     packed = gzip.compress(b"hello")

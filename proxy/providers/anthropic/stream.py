@@ -5,7 +5,8 @@
    where the model gave none.
 3. The stream is whole on `message_stop` after a stop reason, and on nothing else. It is followed by the usage, where
    the caller asked for it, and by `[DONE]`.
-4. Nearly all events are a few words of text. For them nothing is built but the words, between bytes made beforehand.
+4. Nearly all events are a few words of text. They are not even parsed: what differs in them is put between bytes that
+   were made beforehand.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import Any
 from proxy.providers import lenient, sse
 from proxy.providers.anthropic import answer
 from proxy.providers.lenient import dumps
-from proxy.terms import Sign, StreamEvent, Usage
+from proxy.providers.mould import Moulds, recast
+from proxy.terms import Shape, Sign, StreamEvent, Usage
 
 _PING = b": ping\n\n"
 _DONE = b"data: [DONE]\n\n"
@@ -26,11 +28,14 @@ _GARBAGE = StreamEvent(b"", Sign.GARBAGE)
 class MessagesReader:
     """One streamed answer."""
 
+    plain: Shape | None = None
+
     def __init__(self, named: Callable[[str], str | None], now_unix: float, *, with_usage: bool) -> None:
         """`now_unix` is when the answer is said to be made; `with_usage`: the caller wants it told at the end."""
         self.usage: Usage | None = None
         self.model: str | None = None
-        self._splitter, self._named, self._created = sse.Splitter(), named, int(now_unix)
+        self._splitter, self._moulds = sse.Splitter(), Moulds()
+        self._named, self._created = named, int(now_unix)
         self._with_usage = with_usage
         self._head = self._text = self._thought = b""
         """What every chunk begins with, and how chunks of text and of thoughts go on; empty before message_start."""
@@ -46,21 +51,25 @@ class MessagesReader:
     def whole(self) -> bool:
         return self._finished and self._stopped
 
-    def glance(self, data: bytes) -> int:
-        return 0
-
     def feed(self, data: bytes) -> list[StreamEvent]:
         try:
             raws = self._splitter.feed(data)
         except sse.EventTooLarge:
             return [_GARBAGE]
-        return [event for raw in raws if (event := self._event(raw)) is not None]
+        events = [event for raw in raws if (event := self._event(raw)) is not None]
+        self.plain = None if self._splitter.pending else self._moulds.latest
+        return events
 
     def finish(self) -> list[StreamEvent]:
         event = self._event(self._splitter.finish())
         return [event] if event is not None and event.sign is not Sign.GARBAGE else []
 
     def _event(self, raw: bytes) -> StreamEvent | None:
+        mould = self._moulds.latest
+        if mould is not None:
+            told, reached = mould.glance(raw)
+            if reached == len(raw) > 0:
+                return StreamEvent(told, Sign.CONTENT)
         data = sse.parse(raw)[1]
         if not data or data.isspace():
             return None
@@ -72,30 +81,34 @@ class MessagesReader:
             return _GARBAGE
         kind = document.get("type")
         if kind == "content_block_delta":
-            return self._delta(document)
+            return self._delta(raw, document)
         read = _READ.get(kind) if isinstance(kind, str) else None
         # What this version does not know of says nothing: the API promises more kinds of events.
         return read(self, document) if read is not None else None
 
-    def _delta(self, document: dict[str, Any]) -> StreamEvent | None:
+    def _delta(self, raw: bytes, document: dict[str, Any]) -> StreamEvent | None:
         delta = document.get("delta")
         if type(delta) is not dict or not self._head:
             return _GARBAGE
         kind = delta.get("type")
         if kind == "text_delta":
-            return self._words(self._text, delta.get("text"))
+            return self._words(self._text, delta.get("text"), (raw, b"text"))
         if kind == "input_json_delta":
             return self._arguments(document.get("index"), delta.get("partial_json"))
         if kind == "thinking_delta":
-            return self._words(self._thought, delta.get("thinking"))
+            return self._words(self._thought, delta.get("thinking"), (raw, b"thinking"))
         return None
 
-    def _words(self, head: bytes, words: object) -> StreamEvent | None:
+    def _words(self, head: bytes, words: object, said: tuple[bytes, bytes] | None = None) -> StreamEvent | None:
+        """`said`: the event that said nothing else, and as what."""
         if not words:
             return None
         if type(words) is not str:
             return _GARBAGE
-        return StreamEvent(head + dumps(words) + self._tail, Sign.CONTENT)
+        text = dumps(words)
+        if said is not None and self._moulds.wanting:
+            self._moulds.keep(recast(*said, text, (head + b'"', b'"' + self._tail)))
+        return StreamEvent(head + text + self._tail, Sign.CONTENT)
 
     def _arguments(self, index: object, part: object) -> StreamEvent | None:
         if not part or not isinstance(index, int) or index not in self._calls:

@@ -15,7 +15,7 @@ from typing import Any
 from proxy.providers import sse
 from proxy.providers.lenient import dumps
 from proxy.providers.openai import ResponsesReader
-from proxy.terms import Sign, StreamEvent, Usage
+from proxy.terms import Shape, Sign, StreamEvent, Usage
 
 MOST = sse.MAX_EVENT
 """Bytes of the events that tell of items which are done."""
@@ -83,6 +83,8 @@ class AccountReader(ResponsesReader):
 class Gatherer:
     """The same stream, read for a caller who asked for none."""
 
+    plain: Shape | None = None
+
     def __init__(self, named: Callable[[str], str | None]) -> None:
         self._reader = AccountReader(named)
         self.usage: Usage | None = None
@@ -92,9 +94,6 @@ class Gatherer:
     @property
     def whole(self) -> bool:
         return self._answer() is not None
-
-    def glance(self, data: bytes) -> int:
-        return 0
 
     def feed(self, data: bytes) -> list[StreamEvent]:
         return self._gathered(self._reader.feed(data))

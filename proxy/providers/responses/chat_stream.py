@@ -16,7 +16,7 @@ from proxy.providers import lenient, sse
 from proxy.providers.lenient import dumps
 from proxy.providers.openai import ResponsesReader
 from proxy.providers.responses import chat_answer
-from proxy.terms import Sign, StreamEvent, StreamReader, Usage
+from proxy.terms import Shape, Sign, StreamEvent, StreamReader, Usage
 
 _DONE = b"data: [DONE]\n\n"
 _DELTAS: Mapping[str, str] = {
@@ -29,6 +29,8 @@ _DELTAS: Mapping[str, str] = {
 
 class ResponsesRetold:
     """One streamed answer."""
+
+    plain: Shape | None = None
 
     def __init__(self, responses: StreamReader, model: str, now_unix: float, *, with_usage: bool) -> None:
         """`responses` reads what comes; `model` was asked for; `with_usage`: the caller wants it told at the end."""
@@ -46,9 +48,6 @@ class ResponsesRetold:
     @property
     def whole(self) -> bool:
         return self._ended
-
-    def glance(self, data: bytes) -> int:
-        return 0
 
     def feed(self, data: bytes) -> list[StreamEvent]:
         return self._retold(self._responses.feed(data))

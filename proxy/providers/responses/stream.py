@@ -12,7 +12,7 @@ from typing import Any
 
 from proxy.providers import lenient, sse
 from proxy.providers.responses.telling import Telling
-from proxy.terms import Sign, StreamEvent, StreamReader, Usage
+from proxy.terms import Shape, Sign, StreamEvent, StreamReader, Usage
 
 MOST = sse.MAX_EVENT
 """Characters."""
@@ -21,6 +21,8 @@ _GARBAGE = StreamEvent(b"", Sign.GARBAGE)
 
 class ChatRetold:
     """One streamed answer."""
+
+    plain: Shape | None = None
 
     def __init__(self, chat: StreamReader, asked: Mapping[str, Any], now_unix: float) -> None:
         """`chat` reads what comes; `asked` is the caller's request."""
@@ -32,9 +34,6 @@ class ChatRetold:
     @property
     def whole(self) -> bool:
         return self._ended
-
-    def glance(self, data: bytes) -> int:
-        return 0
 
     def feed(self, data: bytes) -> list[StreamEvent]:
         return self._retold(self._chat.feed(data))

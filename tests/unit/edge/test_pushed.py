@@ -31,6 +31,7 @@ class _Reply:
     status: int = 200
     headers: Headers = ()
     news: _News | None = None
+    through: Callable[[bytes], bool] | None = None
     held: list[bytes | Diagnosis] = field(default_factory=list)
 
     def ready(self) -> bytes | Diagnosis | None:
@@ -39,8 +40,8 @@ class _Reply:
     def whole(self) -> bytes | None:
         return None
 
-    def follow(self, news: _News | None) -> bool:
-        self.news = news
+    def follow(self, news: _News | None, through: Callable[[bytes], bool] | None = None) -> bool:
+        self.news, self.through = news, through
         while self.held and self.news is not None:
             self.news(self.held.pop(0))
         return True
@@ -79,6 +80,9 @@ class _Caller:
         if data:
             self.told.append(data)
         return not self.slow
+
+    def push_chunk(self, chunk: tuple[bytes, int]) -> bool:
+        return self.push(chunk[0])
 
     async def room(self) -> None:
         if self.slow:
@@ -132,6 +136,56 @@ async def test_what_comes_is_written_before_anybody_wakes() -> None:
     assert relay.reply.news is None
     assert await relay.task is None
     assert relay.caller.ended == "whole"
+
+
+def _chunk(event: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(event), event)
+
+
+async def test_a_whole_chunk_goes_through_as_it_is() -> None:
+    """Unless it is no plain event, or comes behind one that is cut: that is for whoever follows to read."""
+    relay = _Relay()
+    await relay.begun()
+    through = relay.reply.through
+    assert through is not None
+    assert through(_chunk(_text("a")))
+    assert relay.caller.told == [_chunk(_text("a"))]
+    for other in (_FINISH, b": ping\n\n", _DONE, _text("b") + _text("c"), b"data: {}\n\n"):
+        assert not through(_chunk(other))
+    relay.reply.give(_text("b")[:9])
+    assert not through(_chunk(_text("b")))
+    relay.reply.give(_text("b")[9:])
+    assert through(_chunk(_text("c")))
+    assert relay.caller.told[1:] == [_text("b"), _chunk(_text("c"))]
+    relay.reply.give(_FINISH, _DONE)
+    assert await relay.task is None
+
+
+async def test_a_chunk_for_who_does_not_keep_up_is_the_last_one() -> None:
+    """It is written, and what comes next stays with the answer."""
+    relay = _Relay()
+    await relay.begun()
+    through = relay.reply.through
+    relay.caller.slow = True
+    assert through is not None
+    assert through(_chunk(_text("a")))
+    assert relay.reply.news is None
+    relay.reply.give(_text("b"), _FINISH, _DONE)
+    assert relay.caller.told == [_chunk(_text("a"))]
+    relay.caller.slow = False
+    assert await relay.task is None
+    assert relay.caller.told[1:] == [_text("b"), _FINISH, _DONE]
+
+
+async def test_a_chunk_for_who_has_left_is_noticed_as_well() -> None:
+    """It counts as taken: nobody else could do anything with it."""
+    relay = _Relay()
+    await relay.begun()
+    relay.caller.gone = True
+    assert relay.reply.through is not None
+    assert relay.reply.through(_chunk(_text("a")))
+    with pytest.raises(ConnectionResetError):
+        await relay.task
 
 
 @pytest.mark.parametrize("left", [(_text("b"), _FINISH, _DONE), (_FINISH + _DONE,)])

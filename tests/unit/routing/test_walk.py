@@ -52,7 +52,9 @@ class Open:
     def whole(self) -> bytes | None:
         return b""
 
-    def follow(self, news: Callable[[bytes | Diagnosis], None] | None) -> bool:
+    def follow(
+        self, news: Callable[[bytes | Diagnosis], None] | None, through: Callable[[bytes], bool] | None = None
+    ) -> bool:
         return False
 
     def close(self) -> None:
