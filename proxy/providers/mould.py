@@ -9,10 +9,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import orjson
 
-from proxy.providers import sse
 from proxy.providers.lenient import dumps
 
 # Within JSON these bytes are a key and its value: a quote inside of a string has a backslash before it.
@@ -126,11 +127,12 @@ def _is_string(letters: bytes) -> bool:
     return True
 
 
-def cast(event: bytes) -> Mould | None:
-    """The mould of an event that was read as content; None where it says more than one text."""
-    match = _TEXT.search(event)
+def cast(event: bytes, document: Mapping[str, Any]) -> Mould | None:
+    """The mould of an event that was read as content, and what it was read as; None where it says more than a text."""
+    if not _plain(document) or (match := _TEXT.search(event)) is None:
+        return None
     # Without escapes by number a key is spelled in one way only, so one `"content"` is all there is.
-    if match is None or event.count(b'"content"') != 1 or b"\\u" in event or not _plain(event):
+    if event.count(b'"content"') != 1 or b"\\u" in event:
         return None
     before, after = event[: match.start(1)], event[match.end(1) :]
     padding = _PADDING.search(event, match.end())
@@ -139,17 +141,14 @@ def cast(event: bytes) -> Mould | None:
     return Mould(before, event[match.end(1) : padding.start(1)], event[padding.end(1) :])
 
 
-def _plain(event: bytes) -> bool:
+def _plain(document: Mapping[str, Any]) -> bool:
     """Does it say one choice's text, and no usage?"""
-    try:
-        document = orjson.loads(sse.parse(event)[1] or b"")
-    except orjson.JSONDecodeError:
+    choices = document.get("choices")
+    if type(choices) is not list or len(choices) != 1 or document.get("usage") is not None:
         return False
-    match document:
-        case {"choices": [{"delta": {"content": str(text)}}], **rest}:
-            return bool(text) and rest.get("usage") is None
-        case _:
-            return False
+    delta = choices[0].get("delta") if type(choices[0]) is dict else None
+    text = delta.get("content") if type(delta) is dict else None
+    return type(text) is str and text != ""
 
 
 def recast(event: bytes, key: bytes, text: bytes, retold: tuple[bytes, bytes]) -> Mould | None:

@@ -166,6 +166,11 @@ def stream_reader(endpoint: Endpoint, named: Callable[[str], str | None] = str) 
     raise ValueError(f"{endpoint.name} has no streamed form")
 
 
+# Per event or stream: to ask the class for one of its members takes ten times as long.
+_CONTENT, _LIFE = Sign.CONTENT, Sign.LIFE
+_NOTHING: Mapping[str, Any] = {}
+
+
 class _Reader:
     """What both readers share: events cut, data parsed, and one verdict asked of the subclass."""
 
@@ -229,6 +234,8 @@ class ChoicesReader(_Reader):
     def __init__(self, named: Callable[[str], str | None]) -> None:
         super().__init__(named)
         self._moulds = Moulds()
+        self._document: Mapping[str, Any] = _NOTHING
+        """What the event at hand says."""
         self._open: set[int] = set()
         self._finished: set[int] = set()
         self._spoke = False
@@ -246,10 +253,12 @@ class ChoicesReader(_Reader):
     def _event(self, raw: bytes) -> StreamEvent:
         mould = self._moulds.latest
         if mould is not None and mould.glance(raw)[1] == len(raw):
-            return StreamEvent(raw, Sign.CONTENT)
+            return StreamEvent(raw, _CONTENT)
         event = super()._event(raw)
-        if event.sign is Sign.CONTENT and self._moulds.wanting:
-            self._moulds.keep(cast(raw))
+        if event.sign is _CONTENT and self._moulds.wanting:
+            self._moulds.keep(cast(raw, self._document))
+        # A stream that waits need not hold it.
+        self._document = _NOTHING
         return event
 
     def _end(self) -> Sign:
@@ -259,12 +268,13 @@ class ChoicesReader(_Reader):
     def _read(self, name: str, document: dict[str, Any]) -> tuple[Sign, Mapping[str, Any] | None]:
         if document.get("error") or name == "error":
             return Sign.ERROR, _error_in(document)
+        self._document = document
         self._note(document)
         content = False
         for choice in _mappings(document.get("choices")):
             content = self._choice(choice) or content
         self._spoke = self._spoke or content
-        return (Sign.CONTENT if content else Sign.LIFE), None
+        return (_CONTENT if content else _LIFE), None
 
     def _choice(self, choice: Mapping[str, Any]) -> bool:
         index = choice.get("index")

@@ -53,7 +53,10 @@ _ERROR_READ = 10.0
 """Seconds for the body of an error answer; what has come by then is what it said."""
 _NO_BYTE = Diagnosis(Cause.TIMEOUT_FIRST_BYTE, "first_byte")
 _JSON = "application/json"
+_NO_TOKEN = Diagnosis(Cause.SLOW, "first_token")
 _IDLE = Diagnosis(Cause.TIMEOUT_IDLE, "idle")
+# Per stream: to ask the class for one of its members takes ten times as long.
+_LIFE, _DONE, _FAULTS = Sign.LIFE, Sign.DONE, (Sign.ERROR, Sign.FAILED, Sign.GARBAGE)
 _MEANING = {
     "content-type": "type",
     "x-request-id": "id",
@@ -313,23 +316,21 @@ class Attempt(Alarm, Progress):
 
         held: list[StreamEvent] = []
         size = 0
-        self._set_timer(self.started + self._times.first_token, Diagnosis(Cause.SLOW, "first_token"))
+        self._set_timer(self.started + self._times.first_token, _NO_TOKEN)
         while True:
             chunk = await reply.chunk()
             if isinstance(chunk, Diagnosis):
                 return Failed(chunk)
             events = reader.feed(chunk) if chunk else reader.finish()
             for position, event in enumerate(events):
-                match event.sign:
-                    case Sign.ERROR | Sign.FAILED | Sign.GARBAGE:
-                        return self._at_fault(reply, event)
-                    case Sign.DONE if not reader.whole:
-                        return Failed(Diagnosis(Cause.STREAM_BROKEN, "no_content"))
-                    case Sign.CONTENT | Sign.DONE:
-                        self.first_token = time.monotonic()
-                        return accept(events[position:], complete=not chunk)
-                    case Sign.LIFE:
-                        pass
+                sign = event.sign
+                if sign in _FAULTS:
+                    return self._at_fault(reply, event)
+                if sign is _DONE and not reader.whole:
+                    return Failed(Diagnosis(Cause.STREAM_BROKEN, "no_content"))
+                if sign is not _LIFE:
+                    self.first_token = time.monotonic()
+                    return accept(events[position:], complete=not chunk)
                 held.append(event)
                 size += len(event.raw)
             if not chunk:

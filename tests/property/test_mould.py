@@ -6,8 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from proxy.providers import lenient, sse
 from proxy.providers.anthropic.stream import MessagesReader
-from proxy.providers.mould import cast
+from proxy.providers.mould import Mould, cast
 from proxy.providers.openai import stream_reader
 from proxy.terms import CHAT, Sign, StreamReader
 
@@ -70,6 +71,10 @@ def _event(chunk: _Chunk) -> bytes:
     shape, text, padding = chunk
     written = _SHAPES[shape]
     return written % ((text, padding) if written.count(b"%b") == 2 else text)
+
+
+def _cast(event: bytes) -> Mould | None:
+    return cast(event, lenient.loads(sse.parse(event)[1] or b""))
 
 
 def _glance(reader: StreamReader, data: bytes) -> int:
@@ -183,7 +188,7 @@ def _framed(event: bytes) -> bytes:
 @pytest.mark.parametrize("shape", range(4))
 def test_a_whole_chunk_is_known_by_its_frame(shape: int) -> None:
     """Of whatever length its text is, if that is not too long; and by nothing that is framed in any other way."""
-    mould = cast(_event((shape, b"Hello", b"aa")))
+    mould = _cast(_event((shape, b"Hello", b"aa")))
     assert mould is not None
     for length in (*range(1, 300), 3000, 5000):
         event = _event((shape, b"x" * length, b"bbbb"))
@@ -237,7 +242,7 @@ def test_a_chunk_that_needs_no_parse_is_read_as_if_it_were_parsed(chunks: list[_
 def test_what_fits() -> None:
     """Another text, and other padding; not another shape, and nothing that is no string."""
     for shape in (0, 1, 2, 3):
-        mould = cast(_event((shape, b"Hello", b"aa")))
+        mould = _cast(_event((shape, b"Hello", b"aa")))
         assert mould is not None
         for text in (b"x", b" word", b"\\n", b'\\"', b"\xc3\xa9", b"Hello"):
             event = _event((shape, text, b"bbbb"))
@@ -248,6 +253,6 @@ def test_what_fits() -> None:
 
 
 def test_what_says_more_than_one_text_makes_no_mould() -> None:
-    """Usage, a second choice, a key that is there twice or spelled otherwise, a number that only one parser reads."""
-    for shape in (5, 6, 7, 8, 10, 12, 13):
-        assert cast(_event((shape, b"Hello", b"aa"))) is None
+    """Usage, a second choice, a key that is there twice or spelled otherwise, and what is none of these events."""
+    for shape in (5, 6, 7, 8, 10):
+        assert _cast(_event((shape, b"Hello", b"aa"))) is None
