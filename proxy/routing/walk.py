@@ -248,12 +248,12 @@ class _Journey:
         tier, trail, ports = self.chain.tiers[place], self.trail, self.ports
         started = ports.clock()
         until, overrun = self.bounds(place, started)
-        progress, answering = ports.send(
-            self.question, tier.binding, self.deadline.times, started, until, overrun, call
-        )
-        outcome: Outcome = _LEFT
+        progress, outcome = _UNSENT, _LEFT
         trail.trying = tier.name
         try:
+            progress, answering = ports.send(
+                self.question, tier.binding, self.deadline.times, started, until, overrun, call
+            )
             outcome = await answering
         finally:
             # Also when cancelled: a probe's slot must come free, and an impatient caller may be evidence.
@@ -349,7 +349,9 @@ def conclude(served: Served, broke: Interrupted | Abandoned | None, trail: Trail
 
 
 _WELL = Verdict(Hears.GOOD)
-_LEFT = Abandoned()
+_LEFT: Outcome = Abandoned()
+_UNSENT = Progress(0.0)
+"""Of an attempt that a fault of our own kept from beginning."""
 
 
 def _skipped(tier: Tier, why: str, now: float, seen: View, missing: frozenset[str] = frozenset()) -> Skipped:
