@@ -12,8 +12,11 @@ from proxy.breaker.redis_door import RedisDoor
 from proxy.breaker.redis_scripts import ACL, TOKEN_RIGHTS
 from proxy.providers.tokens import Token
 from proxy.record.shared_tokens import SharedTokens
-from proxy.upstream.oauth.exchange import Denied
+from proxy.upstream.client import Connecting
+from proxy.upstream.oauth.account import Account, Settings, World
+from proxy.upstream.oauth.exchange import Denied, Grant
 from proxy.upstream.oauth.vault import LOCK, SETTLE, Found, Renewed, Vault
+from tests.integration.oauth_server import PUBLIC, oauth_server
 from tests.integration.redis_server import RedisServer
 
 _KEY = "{homeport}:oauth:login"
@@ -137,6 +140,42 @@ async def test_who_was_refused_takes_what_a_slow_one_has_kept(opened: Open, own_
 
     assert await vault.renew(token(1), ask, rotates=True) == Renewed(token(2), taken=True)
     assert await shared.take("login", token(2), "next", settled=True) is Found.HELD
+
+
+class _Nobody:
+    """Is told, and does not mind."""
+
+    def refreshed(self, account: Account, result: str, why: str) -> None: ...
+
+    def replaced(self) -> None: ...
+
+
+async def test_what_came_before_its_refresh_ran_is_not_spent(opened: Open, own_redis: RedisServer) -> None:
+    """A refresh that a 401 has begun is one of the token that got the 401, also if the next one is here first."""
+    async with oauth_server() as server:
+        grant = Grant(server.token_url, PUBLIC, Connecting(private=True))
+        settings = Settings(grant, "login", "login", refresh=server.log_in().refresh)
+        one, other = (
+            Account(
+                settings,
+                World(time.time, time.monotonic, lambda: 0.5, word.upper, opened(own_redis.url), _Nobody()),
+            )
+            for word in ("one", "other")
+        )
+        first = await one.bearer(10)
+        await other.look()
+        assert (await other.bearer(10), server.refreshes) == (first, 1)
+        second = await other.renewed(str(first), 10)
+        newest = await opened(own_redis.url).look("login", one._token)
+        assert isinstance(newest, Token)
+        begun = one._start()
+        one._adopt(newest)
+        assert begun is not None
+        await begun
+        assert await one.bearer(10) == second
+        for each in (one, other):
+            await each.close()
+        assert (server.asked, server.refreshes, server.reused) == (2, 2, 0)
 
 
 @pytest.mark.parametrize("junk", ["string", "no token", "a long version"])

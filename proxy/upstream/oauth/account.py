@@ -150,12 +150,13 @@ class Account:
     def _start(self) -> asyncio.Task[None] | None:
         """The refresh that is under way, or a new one; None while it is too soon for another."""
         if self._refreshing is None and self._world.clock() >= self._again:
-            self._refreshing = asyncio.get_running_loop().create_task(self._refresh())
+            # Of the token that it is begun for: one that comes before it runs is new, and must not end at once.
+            self._refreshing = asyncio.get_running_loop().create_task(self._refresh(self._token))
         return self._refreshing
 
-    async def _refresh(self) -> None:
+    async def _refresh(self, token: Token | None) -> None:
         try:
-            renewed = await self._renew()
+            renewed = await self._renew(token)
         except Exception as error:  # noqa: BLE001  # whatever went wrong, the next try may find it mended
             renewed = Denied(type(error).__name__, final=False)
         finally:
@@ -171,8 +172,8 @@ class Account:
         self._again = self._world.clock() + rest * (0.75 + 0.5 * self._world.chance())
         self._world.told.refreshed(self, "refused" if renewed.final else "failed", renewed.why)
 
-    async def _renew(self) -> Renewed | Denied:
-        token, grant = self._token, self.grant
+    async def _renew(self, token: Token | None) -> Renewed | Denied:
+        grant = self.grant
         if grant.rotates and (token is None or token.refresh is None):
             return Denied(NO_REFRESH_TOKEN, final=True)
         through = await self._through(grant.connecting)
