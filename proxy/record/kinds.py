@@ -1,12 +1,15 @@
 """What decisions have in common: most are like one before in all but ids, moments, lengths, sizes and tokens.
 
 1. What is alike counts in the same series, and stands the same way in the log: that is found once.
-2. The other facts are never in a kind. Whether they are there is, where something is told of them or not.
-3. A kind that is met for the first time is only counted: how a line of it looks is kept when it is met again.
+2. Whose request it was tells the series apart, but nothing else of a line: a line looks alike for all assistants, of
+   which there may be thousands.
+3. The other facts are never in a kind. Whether they are there is, where something is told of them or not.
+4. What is met for the first time is only counted: how a line of it looks is kept when it is met again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from proxy.breaker.state import CLOSED, View
@@ -14,10 +17,20 @@ from proxy.record.lines import Line
 from proxy.record.metrics import Counts
 from proxy.routing.decision import Attempted, Decision, Skipped
 
-_MOST = 2000
-"""Kinds that are kept, at a few kilobytes each. Those of a former configuration make room with all others."""
+_MOST, _LOOKS = 20_000, 1000
+"""Kinds that are kept, at a kilobyte each, and looks of lines, at a few. Those of a former configuration make room with
+all others.
+"""
 
 Alike = tuple[object, ...]
+
+
+@dataclass(slots=True, eq=False)
+class Look:
+    """How lines of decisions look that are alike but for whose they are. The log's thread's alone."""
+
+    logged: bool = False
+    line: Line | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -25,25 +38,46 @@ class Kind:
     """What is known of decisions that are alike."""
 
     counts: Counts
-    logged: bool = False
-    """The log's thread's alone, and so is its line."""
-    line: Line | None = None
+    look: Look
 
 
-class Kinds(dict[Alike, Kind]):
-    """Those that were met. `alike` says which a decision is of."""
+class Kinds:
+    """Those that were met."""
 
-    def add(self, key: Alike, kind: Kind) -> None:
-        """One that is new."""
-        if len(self) >= _MOST:
-            self.clear()
-        self[key] = kind
+    def __init__(self, counts: Callable[[Decision], Counts]) -> None:
+        """`counts` finds what a decision is counted in."""
+        self._counts = counts
+        self._kinds: dict[Alike, Kind] = {}
+        self._looks: dict[Alike, Look] = {}
+
+    def __len__(self) -> int:
+        return max(len(self._kinds), len(self._looks))
+
+    def of(self, decision: Decision) -> Kind:
+        """Its kind."""
+        key = alike(decision)
+        return self._kinds.get(key) or self._met(key, decision)
+
+    def _met(self, key: Alike, decision: Decision) -> Kind:
+        look = self._looks.get(key[2:])
+        if look is None:
+            if len(self._looks) >= _LOOKS:
+                self._looks.clear()
+            look = self._looks[key[2:]] = Look()
+        if len(self._kinds) >= _MOST:
+            self._kinds.clear()
+        kind = self._kinds[key] = Kind(self._counts(decision), look)
+        return kind
 
 
 def alike(decision: Decision) -> Alike:
-    """The same for all that are of one kind."""
+    """The same for all that are of one kind. The first two facts say whose it was."""
     served, steps, usage = decision.served, decision.steps, decision.usage
     return (
+        decision.assistant,
+        decision.client,
+        decision.assistant is None,
+        decision.client is None,
         decision.caller_request_id is None,
         decision.served_model is None,
         decision.first_byte is None,
@@ -51,8 +85,6 @@ def alike(decision: Decision) -> Alike:
         usage is None,
         decision.replica,
         decision.revision,
-        decision.client,
-        decision.assistant,
         decision.identified_by,
         decision.endpoint,
         decision.stream,

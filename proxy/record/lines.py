@@ -18,9 +18,9 @@ from proxy.routing.decision import Attempted, Decision, reason
 
 _OF_DECISION = frozenset(
     {"request_id", "caller_request_id", "at", "served_model", "reason", "duration_ms", "first_byte_ms", "overhead_ms"}
-    | {"body_in", "body_out", "usage", "steps"}
+    | {"client", "assistant", "body_in", "body_out", "usage", "steps"}
 )
-"""What differs between decisions that are alike."""
+"""What differs between decisions whose lines look alike."""
 _OF_STEP = frozenset(
     {"at_ms", "started_ms", "connected_ms", "first_byte_ms", "first_token_ms", "ended_ms"}
     | {"upstream_request_id", "retry_after_s"}
@@ -61,7 +61,7 @@ def told(decision: Decision, stamp: Stamps) -> dict[str, Any]:
 
 
 class Line:
-    """Makes the same of any decision that is like `first` (see kinds.py): what they have in common is in it."""
+    """Makes the same of any decision that looks like `first` (see kinds.py): what they have in common is in it."""
 
     __slots__ = ("_breakers", "_explained", "_facts", "_stamp", "_steps", "_usage")
 
@@ -87,6 +87,10 @@ class Line:
         facts["duration_ms"] = milliseconds(decision.duration)
         facts["overhead_ms"] = milliseconds(spent) if spent > 0.0 else 0.0
         facts["body_in"], facts["body_out"] = decision.body_in, decision.body_out
+        if decision.client is not None:
+            facts["client"] = decision.client
+        if decision.assistant is not None:
+            facts["assistant"] = decision.assistant
         if decision.caller_request_id is not None:
             facts["caller_request_id"] = decision.caller_request_id
         if decision.served_model is not None:

@@ -20,7 +20,7 @@ from typing import IO, Any
 import orjson
 
 from proxy.breaker.state import Moved
-from proxy.record.kinds import Kind
+from proxy.record.kinds import Look
 from proxy.record.lines import Line, Stamps, written
 from proxy.routing.decision import Decision, reason
 
@@ -31,7 +31,7 @@ _GATHER = 0.05
 _AT_ONCE = 4096
 """Bytes that a pipe takes in one piece or not at all: PIPE_BUF of Linux."""
 
-Waiting = tuple[Decision, Kind | None] | Callable[[], str]
+Waiting = tuple[Decision, Look | None] | Callable[[], str]
 """What becomes a line."""
 
 
@@ -57,7 +57,7 @@ class Log:
         """A request is finished."""
         self._put([(decision, None)])
 
-    def decisions(self, ended: Sequence[tuple[Decision, Kind]]) -> None:
+    def decisions(self, ended: Sequence[tuple[Decision, Look]]) -> None:
         """Several requests are finished, each of a kind."""
         self._put(ended)
 
@@ -133,16 +133,16 @@ class Log:
             return f"{_time(at)} {what} {said}".rstrip() + "\n"
         return orjson.dumps({"at": self._stamp(at), "event": what, **facts}).decode() + "\n"
 
-    def _told(self, decision: Decision, kind: Kind | None) -> str:
+    def _told(self, decision: Decision, look: Look | None) -> str:
         if self._human:
             return _human(decision)
-        if kind is None or not kind.logged:
-            if kind is not None:
-                kind.logged = True
+        if look is None or not look.logged:
+            if look is not None:
+                look.logged = True
             return written(decision, self._stamp)
-        if kind.line is None:
-            kind.line = Line(decision, self._stamp)
-        return kind.line.of(decision)
+        if look.line is None:
+            look.line = Line(decision, self._stamp)
+        return look.line.of(decision)
 
 
 def pieces(lines: Iterable[str]) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from proxy.record.journal import Journal
 from proxy.record.kept import kept
-from proxy.record.kinds import Kind, Kinds, alike
+from proxy.record.kinds import Kinds, Look
 from proxy.record.log import Log
 from proxy.record.metrics import Metrics
 from proxy.routing.decision import Decision
@@ -17,12 +17,11 @@ class Telling:
 
     def __init__(self, metrics: Metrics, log: Log, journal: Journal | None) -> None:
         """None where nothing is recorded."""
-        self._metrics, self._log, self._journal = metrics, log, journal
-        self._kinds = Kinds()
+        self._kinds, self._log, self._journal = Kinds(metrics.counts), log, journal
 
     def __call__(self, ended: Sequence[Decision]) -> None:
         """Tell of these. A fault in telling one story takes no other away."""
-        logged: list[tuple[Decision, Kind]] = []
+        logged: list[tuple[Decision, Look]] = []
         for each in ended:
             try:
                 self._tell(each, logged)
@@ -32,13 +31,9 @@ class Telling:
                 self._log.failed(each.request_id, error)
         self._log.decisions(logged)
 
-    def _tell(self, decision: Decision, logged: list[tuple[Decision, Kind]]) -> None:
-        key = alike(decision)
-        kind = self._kinds.get(key)
-        if kind is None:
-            kind = Kind(self._metrics.counts(decision))
-            self._kinds.add(key, kind)
+    def _tell(self, decision: Decision, logged: list[tuple[Decision, Look]]) -> None:
+        kind = self._kinds.of(decision)
         kind.counts.add(decision)
-        logged.append((decision, kind))
+        logged.append((decision, kind.look))
         if self._journal is not None:
             self._journal.put(kept(decision))

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.breaker.state import CLOSED, View, Word
-from proxy.record import kinds, telling
+from proxy.record import kinds
 from proxy.record.journal import Journal
 from proxy.record.kept import kept, read
 from proxy.record.kinds import alike
@@ -68,6 +68,18 @@ async def test_all_but_what_a_kind_has_in_common_is_put_in() -> None:
         one = decision(steps=steps)
         assert alike(one) == alike(decision(steps=steps, request_id="req_2", at=AT + 1, duration=9.0, body_out=7))
         await _is_told([one, one, decision(steps=steps, request_id="req_2", at=AT + 1, duration=9.0, body_out=7)])
+
+
+@pytest.mark.parametrize("client", [None, "team"])
+async def test_lines_look_alike_for_all_assistants_and_say_whose_they_are(client: str | None) -> None:
+    """However many there are, one look is kept; who is not known is not named."""
+    told = _Told()
+    said = [decision(assistant=f"bot-{number}", client=client) for number in range(20)]
+    told.tell(said * 2)
+    assert len(told.tell._kinds._looks) == 1
+    assert told.lines() == [written(each, Stamps()) for each in said * 2]
+    unnamed = [decision(assistant=name, client=client) for name in ("bot", "bot", None, None, "bot")]
+    await _is_told(unnamed)
 
 
 _SEEN = View(Word.OPEN, "connect_error", 1.0, 22.0, ("req_0",))
@@ -135,6 +147,7 @@ async def test_a_decision_that_was_served_elsewhere_is_kept_whole() -> None:
 def test_kinds_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many there are."""
     monkeypatch.setattr(kinds, "_MOST", 3)
+    monkeypatch.setattr(kinds, "_LOOKS", 2)
     told = _Told()
     told.tell([decision(code=code) for code in range(20)] * 2)
     assert len(told.tell._kinds) <= 3
@@ -149,7 +162,7 @@ async def test_a_fault_takes_no_other_story_away(monkeypatch: pytest.MonkeyPatch
             raise ValueError("no")
         return alike(each)
 
-    monkeypatch.setattr(telling, "alike", alike_or_not)
+    monkeypatch.setattr(kinds, "alike", alike_or_not)
     told = _Told()
     told.tell([decision(request_id=each) for each in ("a", "bad", "b")])
     assert [read(item).request_id for item in await told.records()] == ["a", "b"]
