@@ -47,6 +47,7 @@ from proxy.config import schema
 from proxy.config.addresses import Address
 from proxy.config.edits import unsettled
 from proxy.config.state_dir import KeepError, StateDir
+from proxy.edge import asked
 from proxy.edge.exchange import Serving
 from proxy.edge.identity import Identity
 from proxy.edge.openai import Edge, Sinks, numbered
@@ -284,7 +285,9 @@ class Replica:
     async def _open(self, config: schema.Config) -> None:
         seat = self._seat
         lane = self.edge.answer if self.configured.file.lane == "on" else None
-        edge = Server(self.edge.serve, self.edge.malformed, lane, handler_cancellation=True, **HTTP)
+        # Where a reload brings another header, a name is no longer apart: that costs time, and nothing else.
+        apart = asked.apart(config.identity.header)
+        edge = Server(self.edge.serve, self.edge.malformed, lane, apart=apart, handler_cancellation=True, **HTTP)
         tally = Tally(seat.tally, seat.number) if seat else None
         self.data_address = await self._listen(edge, config.listen, seat.listen if seat else (), tally)
         gate = Gate(self._token, Sessions(time.monotonic, lambda: secrets.token_urlsafe(32)), time.monotonic)

@@ -30,9 +30,11 @@ class Server(web.Server):
         handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
         malformed: Malformed,
         lane: Callable[[Caller], Coroutine[Any, Any, None]] | None = None,
+        *,
+        apart: str = "",
         **settings: Any,
     ) -> None:
-        """`lane` serves what need not be aiohttp's; `settings` are aiohttp's."""
+        """`lane` serves what need not be aiohttp's, `apart` is for it; `settings` are aiohttp's."""
 
         async def serve(request: web.BaseRequest) -> web.StreamResponse:
             response = await handler(request)
@@ -43,7 +45,7 @@ class Server(web.Server):
 
         super().__init__(serve, **settings)
         self._malformed, self._settings = malformed, settings
-        self._lanes = None if lane is None else Lanes(lane, self._ordinary)
+        self._lanes = None if lane is None else Lanes(lane, self._ordinary, apart=apart)
 
     def __call__(self) -> Any:
         """The protocol of a new connection."""

@@ -16,22 +16,25 @@ import orjson
 
 from proxy.edge import refusals
 from proxy.edge.caller import Head
+from proxy.edge.heads import special
 from proxy.edge.identity import Client, Identity, Named
 from proxy.edge.refusals import Refusal
 from proxy.providers import lenient
 from proxy.routing.bindings import Bindings, Chain
-from proxy.terms import ENDPOINTS, Cause, Diagnosis, Endpoint, Headers, Times
+from proxy.terms import ENDPOINTS, Cause, Diagnosis, Endpoint, Headers, Times, fact
 
 _PATHS = {"/v1" + endpoint.path: endpoint for endpoint in ENDPOINTS}
 MODELS = "/v1/models"
 _PATIENCE = ("x-stainless-read-timeout", "x-stainless-timeout")
 """What the official SDKs say that they will wait, in seconds."""
+_READ = frozenset({"origin", "authorization", "api-key", "x-request-id", *_PATIENCE})
+"""Fields that a Known is made of."""
 _SECRET_QUERY = frozenset({"key", "api_key", "api-key", "access_token"})
 _NOBODY = Client(None, frozenset())
 _TOTAL, _IMPATIENT = Diagnosis(Cause.TIMEOUT_TOTAL, "total"), Diagnosis(Cause.PATIENCE, "patience")
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Way:
     """Where a request of an assistant goes, and how long it may take."""
 
@@ -54,7 +57,9 @@ class Known:
     refusal: Refusal | None
     """Why its body need not be read."""
     way: Way | Refusal | None
-    """That of the assistant that it is for; None where the head does not say."""
+    """That of the assistant that it is for; None where the head does not say, or keeps its name apart."""
+    apart: bool
+    """It does: the name is each caller's own."""
     patience: float | None
     """Seconds in which an answer still reaches the caller, if it says so."""
     headers: Headers = field(repr=False)
@@ -71,13 +76,14 @@ def known(head: Head, identity: Identity, bindings: Bindings) -> Known:
     client, called, patience = identity.client(headers), headers.get("x-request-id"), _patience(headers)
     endpoint: Endpoint | None = None
     refusal: Refusal | None = None
+    beside = bool(head.apart) and head.apart == identity.header
     found: Way | Refusal | None = None
     if isinstance(client, Refusal):
         refusal, client = client, _NOBODY
     else:
         endpoint = _PATHS.get(head.path)
         refusal = _refusal(head, endpoint)
-        named = identity.named(headers, client)
+        named = None if beside else identity.named(headers, client)
         if named is not None and endpoint is not None:
             found = way(named, endpoint, patience, bindings)
     return Known(
@@ -85,11 +91,18 @@ def known(head: Head, identity: Identity, bindings: Bindings) -> Known:
         endpoint=endpoint,
         refusal=refusal,
         way=found,
+        apart=beside,
         patience=patience,
         headers=identity.passing(tuple(headers.items())),
         query=query(head.query),
         called=printable(called) if called else None,
     )
+
+
+def apart(header: str) -> str:
+    """The name of the field that says the assistant, in lower case, if nothing else is read from it."""
+    low = header.lower()
+    return "" if low in _READ or special(low) else low
 
 
 def _refusal(head: Head, endpoint: Endpoint | None) -> Refusal | None:

@@ -32,15 +32,19 @@ class Head:
     headers: CIMultiDict[str] | CIMultiDictProxy[str] = field(repr=False)
     kept: bool = False
     """The next request of the kind has this very object, so it pays to remember what follows from it."""
+    apart: str = ""
+    """The name, in lower case, of a field that is left out of `headers`: its value is the caller's `named`."""
 
 
 class Caller(ABC):
     """One request and its answer."""
 
-    __slots__ = ("_clock", "body_out", "first_byte", "head", "length", "opened", "status")
+    __slots__ = ("_clock", "body_out", "first_byte", "head", "length", "named", "opened", "status")
 
     def __init__(self, head: Head, length: int, clock: Callable[[], float]) -> None:
         self.head, self._clock = head, clock
+        self.named = ""
+        """What the field says that its head keeps apart."""
         self.length = length
         """Bytes of the body, as far as its head says."""
         self.opened = False

@@ -4,13 +4,16 @@
 2. A head is read once: the next like it, and nearly every one is like one before it, is known by its bytes. Two are
    alike when they differ in the digits of their one length alone. Where a connection's last head is known to be like
    the next one, its two pieces are compared in their place, and nothing is cut out or looked up.
-3. Nothing that a header holds can end its line early.
+3. Heads that differ also in the name of the assistant, of which there may be thousands, are read once as well: they
+   share a Head without that field, and each has its name beside it.
+4. Nothing that a header holds can end its line early.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from http import HTTPStatus
 
 import httptools
@@ -35,8 +38,15 @@ _STARTS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}" for status i
 
 KEPT, _LONGEST, _ALL = 1000, 4096, 1024 * 1024
 """Heads that are known at once; bytes of one, and of all together."""
-_DIGITS = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,9})\r\n", re.IGNORECASE)
 
+
+def _field(name: str, value: str) -> re.Pattern[bytes]:
+    """One field, its value the group. Each letter is written both ways: to leave case aside takes longer."""
+    letters = [f"[{each.upper()}{each}]" if each.isalpha() else re.escape(each) for each in name]
+    return re.compile(f"\r\n{''.join(letters)}:[ \t]*({value})\r\n".encode())
+
+
+_DIGITS, _NAME = _field(_LENGTH, "[0-9]{1,9}"), "[!-~]{1,128}"
 Read = tuple[Head, int]
 """What a head says, and how many bytes follow it."""
 
@@ -46,11 +56,11 @@ class Like:
     parsed of it does: nothing of it is ever shown.
     """
 
-    __slots__ = ("_after", "_before", "head")
+    __slots__ = ("_after", "_before", "head", "named")
 
-    def __init__(self, head: Head, before: bytes, after: bytes) -> None:
-        """`before` the digits, and `after` them up to the body."""
-        self.head, self._before, self._after = head, before, after
+    def __init__(self, head: Head, before: bytes, after: bytes, named: str) -> None:
+        """`before` the digits, and `after` them up to the body; `named`: see Head.apart."""
+        self.head, self._before, self._after, self.named = head, before, after, named
 
     def span(self, data: bytes) -> tuple[int, int] | None:
         """Of a request that begins with one of them: where its body begins, and where it ends."""
@@ -70,10 +80,15 @@ class Like:
 class Heads:
     """Heads that were read."""
 
-    __slots__ = ("_bytes", "_known")
+    __slots__ = ("_apart", "_bytes", "_known", "_name")
 
-    def __init__(self) -> None:
-        self._known: dict[tuple[bytes, bytes], Like] = {}
+    def __init__(self, apart: str = "") -> None:
+        """`apart`: the name, in lower case, of a field that has a value of its own in each head. It must say nothing
+        else of a request than what it is kept apart for.
+        """
+        self._apart = apart
+        self._name = _field(apart, _NAME) if apart else None
+        self._known: dict[tuple[bytes, ...], Head] = {}
         self._bytes = 0
 
     @property
@@ -82,23 +97,40 @@ class Heads:
         return len(self._known)
 
     def like(self, data: bytes) -> Like | None:
-        """What the head is like that `data` begins with; None if that is not plainly one of the lane's, or not whole.
-        The same for all that are alike.
-        """
+        """What the head that `data` begins with is like; None if it is not whole, or not plainly one of the lane's."""
         end = data.find(b"\r\n\r\n") + 4
         length = _DIGITS.search(data, 0, end) if 4 <= end <= HEAD else None
         if length is None:
             return None
         at, behind = length.span(1)
-        key = data[:at], data[behind:end]
+        before, after, named = data[:at], data[behind:end], ""
+        key: tuple[bytes, ...] = before, after
+        if self._name is not None and (name := self._name.search(data, 0, end)) is not None:
+            start, stop = name.span(1)
+            named = name[1].decode()
+            # What is said of digits above holds of a name as well: it cannot end its line.
+            key = (data[:start], data[stop:at], after) if stop < at else (before, data[behind:start], data[stop:end])
         known = self._known.get(key)
-        if known is None and (found := read(data[:end])) is not None:
-            known = Like(found[0], *key)
-            if (size := len(key[0]) + len(key[1])) <= _LONGEST:
+        if known is None:
+            found = read(data[:end])
+            if found is None:
+                return None
+            known = found[0]
+            if named and (known := self._without_name(found[0], named)) is found[0]:
+                return Like(known, before, after, "")
+            if (size := sum(map(len, key))) <= _LONGEST:
                 self._keep(key, known, size)
-        return known
+        return Like(known, before, after, named)
 
-    def _keep(self, key: tuple[bytes, bytes], known: Like, size: int) -> None:
+    def _without_name(self, head: Head, named: str) -> Head:
+        """The same with the field left out, if the one with that name is its first."""
+        if head.headers.get(self._apart) != named:
+            return head
+        first = next(place for place, name in enumerate(head.headers) if name.lower() == self._apart)
+        fields = [pair for place, pair in enumerate(head.headers.items()) if place != first]
+        return replace(head, headers=CIMultiDict(fields), apart=self._apart)
+
+    def _keep(self, key: tuple[bytes, ...], known: Head, size: int) -> None:
         self._bytes += size
         if len(self._known) >= KEPT or self._bytes > _ALL:
             # Those that are used are known again at once.
@@ -133,6 +165,11 @@ def _meaning(name: bytes) -> tuple[str, str]:
     """As text, and what it is to the lane; empty for nothing."""
     text = name.decode("ascii", "replace")
     return text, _SPECIAL.get(text.lower(), "")
+
+
+def special(name: str) -> bool:
+    """Is a field of this name, in lower case, something to the lane?"""
+    return name in _SPECIAL
 
 
 _NAMES: Names[bytes, tuple[str, str]] = Names(_meaning)

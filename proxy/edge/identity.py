@@ -17,6 +17,7 @@ from proxy.config.schema import Config
 from proxy.edge import refusals
 from proxy.edge.refusals import Refusal
 from proxy.providers.hops import Passing
+from proxy.terms import fact
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Client:
         return self.assistants is None or assistant in self.assistants
 
 
-@dataclass(frozen=True, slots=True)
+@fact
 class Named:
     """The assistant that a request is for."""
 
@@ -48,7 +49,8 @@ class Identity:
 
     def __init__(self, config: Config) -> None:
         self._header = config.identity.header
-        ours = (config.identity.header.lower(), "content-length")
+        self.header = self._header.lower()
+        ours = (self.header, "content-length")
         self.passing = Passing(lambda low: low not in ours)
         """Which of a caller's headers are not for us alone."""
         self._default = config.identity.default
@@ -79,20 +81,21 @@ class Identity:
         """The assistant that the request is for, by its head; None where that does not say, and its body may."""
         name = headers.get(self._header, "").strip()
         if name:
-            return self._checked(name, "header", client)
+            return self.checked(name, "header", client)
         if client.assistants is not None and len(client.assistants) == 1:
-            return self._checked(next(iter(client.assistants)), "key", client)
+            return self.checked(next(iter(client.assistants)), "key", client)
         return None
 
     def unnamed(self, client: Client, model: str | None) -> Named | Refusal:
         """The assistant of a request whose head names none."""
         if model is not None and model in self.assistants:
-            return self._checked(model, "model", client)
+            return self.checked(model, "model", client)
         if not self._default:
             return refusals.assistant_required(self._header)
-        return self._checked(self._default, "default", client)
+        return self.checked(self._default, "default", client)
 
-    def _checked(self, name: str, by: str, client: Client) -> Named | Refusal:
+    def checked(self, name: str, by: str, client: Client) -> Named | Refusal:
+        """The assistant of this name, if the client may use it."""
         if name not in self.assistants:
             return refusals.assistant_not_found(name)
         if not client.may_use(name):

@@ -19,7 +19,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 from proxy.edge import heads
-from proxy.edge.caller import Caller, Head
+from proxy.edge.caller import Caller
 from proxy.edge.heads import Heads, Like
 from proxy.providers.lines import Fields
 
@@ -41,10 +41,14 @@ class Lanes:
         answer: Callable[[Caller], Coroutine[Any, Any, None]],
         server: Callable[[], asyncio.Protocol],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        apart: str = "",
     ) -> None:
-        """`answer` serves a request; `server` makes the protocol that takes what is not for the lane."""
+        """`answer` serves a request; `server` makes the protocol that takes what is not for the lane. `apart`: see
+        Heads.
+        """
         self.answer, self.server, self.clock = answer, server, clock
-        self.heads = Heads()
+        self.heads = Heads(apart)
         self._all: set[Lane] = set()
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -182,7 +186,7 @@ class Lane(asyncio.Protocol):
         if len(data) > end:
             self._later = data[end:]
             self.transport.pause_reading()
-        self.busy, self._caller = True, _InLane(self, like.head, data[start:end], self._lanes.clock)
+        self.busy, self._caller = True, _InLane(self, like, data[start:end], self._lanes.clock)
         if self._wake is not None:
             self._wake.set_result(None)
         elif self.task is None:
@@ -289,9 +293,9 @@ class _InLane(Caller):
 
     __slots__ = ("_body", "_chunked", "_head", "_lane")
 
-    def __init__(self, lane: Lane, head: Head, body: bytes, clock: Callable[[], float]) -> None:
+    def __init__(self, lane: Lane, like: Like, body: bytes, clock: Callable[[], float]) -> None:
         # The base's as well, without a call: one of these is made for every request.
-        self.head, self.length, self._clock = head, len(body), clock
+        self.head, self.named, self.length, self._clock = like.head, like.named, len(body), clock
         self.opened = self._chunked = False
         self.status = self.body_out = 0
         self.first_byte: float | None = None

@@ -206,9 +206,15 @@ class Edge:
             return document
         model = document.get("model")
         exchange.asked_model = model = model if isinstance(model, str) else None
-        way, serving = known.way, exchange.serving
+        way = known.way
         if way is None:
-            way = asked.way(serving.identity.unnamed(known.client, model), endpoint, known.patience, serving.bindings)
+            identity, caller = exchange.serving.identity, exchange.caller
+            named = (
+                identity.checked(caller.named, "header", known.client)
+                if known.apart
+                else identity.unnamed(known.client, model)
+            )
+            way = asked.way(named, endpoint, known.patience, exchange.serving.bindings)
         if isinstance(way, Refusal):
             return way
         exchange.assistant, exchange.identified_by = way.named.assistant, way.named.by

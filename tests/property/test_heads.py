@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import example, given
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 
 from proxy.edge import heads
 from proxy.edge.heads import KEPT, Heads, Like, Read
@@ -139,14 +142,86 @@ def test_heads_alike_are_one_object() -> None:
     first, second = _PLAIN % (b"5", b"X: 5\r\n"), _PLAIN % (b"61", b"X: 5\r\n")
     like = known.like(first)
     assert like is not None
-    assert known.like(second) is like
+    again = known.like(second)
+    assert again is not None
+    assert again.head is like.head
     assert [like.span(each + b"body") for each in (first, second)] == [
         (len(first), len(first) + 5),
         (len(second), len(second) + 61),
     ]
     other = _PLAIN % (b"5", b"X: 6\r\n")
     assert like.span(other) is None
-    assert known.like(other) is not like
+    changed = known.like(other)
+    assert changed is not None
+    assert changed.head is not like.head
+
+
+def _with_name(like: Like | None, found: Read | None) -> Read | None:
+    """What is read, without the first field that says a name where that is kept apart."""
+    if found is None or like is None or not like.head.apart:
+        return found
+    head, length = found
+    fields = list(head.headers.items())
+    first = next(at for at, (name, _) in enumerate(fields) if name.lower() == _APART)
+    assert fields.pop(first)[1] == like.named
+    return replace(head, headers=CIMultiDict(fields)), length
+
+
+_APART = "x-assistant-id"
+_WHO = st.builds(
+    lambda name, colon, said: name + colon + said,
+    st.sampled_from([b"X-Assistant-Id", b"x-assistant-id", b"X-ASSISTANT-ID", b"X-Assistant-Id-2"]),
+    st.sampled_from([b": "] * 3 + [b":", b":\t", b" : "]),
+    st.sampled_from([b"bot", b"a,b", b"5", b"two words", b"trailing ", b"", b"\xff", b"x" * 129, b"a\rb", b"a\tb"]),
+)
+_NAMED = st.builds(
+    lambda before, between, after, who, digits, turned: [
+        _head(
+            b"/v1/chat/completions",
+            b"1.1",
+            [
+                *before,
+                *(
+                    [b"Content-Length: " + size, *between, name]
+                    if turned
+                    else [name, *between, b"Content-Length: " + size]
+                ),
+                *after,
+            ],
+        )
+        for name, size in zip(who, digits, strict=False)
+    ],
+    st.lists(_OTHERS, max_size=2),
+    st.lists(_OTHERS, max_size=2),
+    st.lists(st.one_of(_OTHERS, _WHO), max_size=2),
+    st.lists(_WHO, min_size=2, max_size=6),
+    st.lists(_DIGITS, min_size=2, max_size=6),
+    st.booleans(),
+)
+"""They differ in a length and in a name alone."""
+
+
+@given(st.lists(_NAMED, min_size=1, max_size=3).map(lambda lists: [each for some in lists for each in some]))
+def test_a_head_without_its_name_says_what_it_would_if_it_were_read(sent: list[bytes]) -> None:
+    """Whatever the name holds, however often it is said, before the length or behind it."""
+    known, likes = Heads(_APART), list[Like]()
+    for data in [*sent, *reversed(sent)]:
+        read, like = heads.read(data), known.like(data)
+        assert _said(_told(like, data)) == _said(_with_name(like, read))
+        for each in likes:
+            assert (told := _told(each, data)) is None or _said(told) == _said(_with_name(each, read))
+        likes += [like] if like is not None else []
+
+
+def test_heads_of_other_assistants_are_one_object() -> None:
+    """Where nothing but a name differs, and a length."""
+    known = Heads(_APART)
+    found = [
+        known.like(_PLAIN % (b"%d" % number, b"X-Assistant-Id: bot-%d\r\n" % number)) for number in range(2 * KEPT)
+    ]
+    assert {each.head for each in found if each is not None} == {found[0].head} if found[0] else False
+    assert [each.named for each in found if each is not None] == [f"bot-{number}" for number in range(2 * KEPT)]
+    assert known.kept == 1
 
 
 def test_what_is_kept_is_bounded() -> None:

@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 from proxy.breaker.keeper import Keeper
 from proxy.config import load
 from proxy.config.schema import Config
-from proxy.edge.asked import Known, Way
+from proxy.edge.asked import Known, Way, apart
 from proxy.edge.caller import Head
 from proxy.edge.exchange import Bounds, Serving
 from proxy.edge.heads import KEPT
@@ -65,6 +65,26 @@ def test_a_reload_asks_anew() -> None:
     assert revoked.client.id is None
     assert not revoked.client.may_use("bot")
     assert _named(before.known(head)) == Named("bot", "header")
+
+
+def test_a_name_that_is_kept_apart_is_one_only_where_it_is_asked_for() -> None:
+    """After a reload that has another header say the assistant, a head that was read before says it by that."""
+    head = Head(
+        "POST", "/v1/chat/completions", "", CIMultiDict([("X-Bot", "other")]), kept=True, apart="x-assistant-id"
+    )
+    before = _serving().known(head)
+    assert (before.apart, before.way) == (True, None)
+    after = _serving(identity="{header: X-Bot}").known(head)
+    assert (after.apart, _named(after)) == (False, Named("other", "header"))
+
+
+@pytest.mark.parametrize(
+    ("header", "kept"),
+    [("X-Bot", "x-bot"), ("Authorization", ""), ("X-Request-ID", ""), ("x-stainless-timeout", ""), ("Expect", "")],
+)
+def test_no_field_is_kept_apart_that_says_anything_else(header: str, kept: str) -> None:
+    """It would be missed."""
+    assert apart(header) == kept
 
 
 def test_it_is_found_once_for_a_head_that_is_met_again() -> None:
