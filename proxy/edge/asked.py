@@ -29,6 +29,7 @@ _PATIENCE = ("x-stainless-read-timeout", "x-stainless-timeout")
 """What the official SDKs say that they will wait, in seconds."""
 _READ = frozenset({"origin", "authorization", "api-key", "x-request-id", *_PATIENCE})
 """Fields that a Known is made of."""
+_WAYS = 100
 _SECRET_QUERY = frozenset({"key", "api_key", "api-key", "access_token"})
 _NOBODY = Client(None, frozenset())
 _TOTAL, _IMPATIENT = Diagnosis(Cause.TIMEOUT_TOTAL, "total"), Diagnosis(Cause.PATIENCE, "patience")
@@ -58,8 +59,8 @@ class Known:
     """Why its body need not be read."""
     way: Way | Refusal | None
     """That of the assistant that it is for; None where the head does not say, or keeps its name apart."""
-    apart: bool
-    """It does: the name is each caller's own."""
+    ways: dict[str, Way] | None = field(repr=False)
+    """It does: those of assistants that were named with it, of which _WAYS are kept."""
     patience: float | None
     """Seconds in which an answer still reaches the caller, if it says so."""
     headers: Headers = field(repr=False)
@@ -76,14 +77,14 @@ def known(head: Head, identity: Identity, bindings: Bindings) -> Known:
     client, called, patience = identity.client(headers), headers.get("x-request-id"), _patience(headers)
     endpoint: Endpoint | None = None
     refusal: Refusal | None = None
-    beside = bool(head.apart) and head.apart == identity.header
+    ways: dict[str, Way] | None = {} if head.apart and head.apart == identity.header else None
     found: Way | Refusal | None = None
     if isinstance(client, Refusal):
         refusal, client = client, _NOBODY
     else:
         endpoint = _PATHS.get(head.path)
         refusal = _refusal(head, endpoint)
-        named = None if beside else identity.named(headers, client)
+        named = identity.named(headers, client) if ways is None else None
         if named is not None and endpoint is not None:
             found = way(named, endpoint, patience, bindings)
     return Known(
@@ -91,7 +92,7 @@ def known(head: Head, identity: Identity, bindings: Bindings) -> Known:
         endpoint=endpoint,
         refusal=refusal,
         way=found,
-        apart=beside,
+        ways=ways,
         patience=patience,
         headers=identity.passing(tuple(headers.items())),
         query=query(head.query),
@@ -127,6 +128,19 @@ def way(named: Named | Refusal, endpoint: Endpoint, patience: float | None, bind
     if patience is not None and patience < total:
         total, overrun = patience, _IMPATIENT
     return Way(named, chain, route.timeouts, total, overrun)
+
+
+def way_apart(name: str, known: Known, endpoint: Endpoint, identity: Identity, bindings: Bindings) -> Way | Refusal:
+    """That of the assistant whose name a known head keeps apart."""
+    ways = known.ways
+    found: Way | Refusal | None = None if ways is None else ways.get(name)
+    if found is None:
+        found = way(identity.checked(name, "header", known.client), endpoint, known.patience, bindings)
+        if ways is not None and isinstance(found, Way):
+            if len(ways) >= _WAYS:
+                ways.clear()
+            ways[name] = found
+    return found
 
 
 def printable(given: str) -> str:

@@ -126,8 +126,9 @@ class Heads:
         """The same with the field left out, if the one with that name is its first."""
         if head.headers.get(self._apart) != named:
             return head
-        first = next(place for place, name in enumerate(head.headers) if name.lower() == self._apart)
-        fields = [pair for place, pair in enumerate(head.headers.items()) if place != first]
+        # By items: among the keys each name may stand once.
+        fields = list(head.headers.items())
+        del fields[next(place for place, (name, _) in enumerate(fields) if name.lower() == self._apart)]
         return replace(head, headers=CIMultiDict(fields), apart=self._apart)
 
     def _keep(self, key: tuple[bytes, ...], known: Head, size: int) -> None:

@@ -208,13 +208,11 @@ class Edge:
         exchange.asked_model = model = model if isinstance(model, str) else None
         way = known.way
         if way is None:
-            identity, caller = exchange.serving.identity, exchange.caller
-            named = (
-                identity.checked(caller.named, "header", known.client)
-                if known.apart
-                else identity.unnamed(known.client, model)
-            )
-            way = asked.way(named, endpoint, known.patience, exchange.serving.bindings)
+            identity, bindings = exchange.serving.identity, exchange.serving.bindings
+            if known.ways is None:
+                way = asked.way(identity.unnamed(known.client, model), endpoint, known.patience, bindings)
+            else:
+                way = asked.way_apart(exchange.caller.named, known, endpoint, identity, bindings)
         if isinstance(way, Refusal):
             return way
         exchange.assistant, exchange.identified_by = way.named.assistant, way.named.by

@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 from proxy.breaker.keeper import Keeper
 from proxy.config import load
 from proxy.config.schema import Config
-from proxy.edge.asked import Known, Way, apart
+from proxy.edge.asked import Known, Way, apart, way_apart
 from proxy.edge.caller import Head
 from proxy.edge.exchange import Bounds, Serving
 from proxy.edge.heads import KEPT
@@ -73,9 +73,28 @@ def test_a_name_that_is_kept_apart_is_one_only_where_it_is_asked_for() -> None:
         "POST", "/v1/chat/completions", "", CIMultiDict([("X-Bot", "other")]), kept=True, apart="x-assistant-id"
     )
     before = _serving().known(head)
-    assert (before.apart, before.way) == (True, None)
+    assert (before.ways, before.way) == ({}, None)
     after = _serving(identity="{header: X-Bot}").known(head)
-    assert (after.apart, _named(after)) == (False, Named("other", "header"))
+    assert (after.ways, _named(after)) == (None, Named("other", "header"))
+
+
+def test_ways_of_names_that_are_kept_apart_are_found_once_and_bounded() -> None:
+    """As if the head itself had said them; what is refused is not kept."""
+    serving = _serving()
+    head = Head("POST", "/v1/chat/completions", "", CIMultiDict(), kept=True, apart="x-assistant-id")
+    known = serving.known(head)
+
+    def way(name: str) -> Way | Refusal:
+        return way_apart(name, known, CHAT, serving.identity, serving.bindings)
+
+    assert way("bot") is way("bot")
+    assert way("bot") == serving.known(_head(("X-Assistant-Id", "bot"))).way
+    assert isinstance(way("nobody"), Refusal)
+    assert known.ways is not None
+    assert known.ways.keys() == {"bot"}
+    known.ways.update({str(number): known.ways["bot"] for number in range(200)})
+    assert way("other") != way("bot")
+    assert known.ways.keys() == {"other", "bot"}
 
 
 @pytest.mark.parametrize(
