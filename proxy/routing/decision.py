@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
+from functools import lru_cache
 from operator import attrgetter
 
 from proxy.breaker.state import CLOSED, View
@@ -151,17 +152,23 @@ def _say(step: Step) -> str:
     if isinstance(step, Attempted):
         word = "timeout" if step.outcome == "slow" or step.outcome.startswith("timeout_") else step.outcome
         return f"{step.tier}={word}({step.detail},{lasted(step.ended - step.started)})"
-    notes, seen = list(step.missing), step.breaker
-    if step.uncarried:
-        notes.append(step.uncarried)
+    seen = step.breaker
     if seen is not None and step.denied:
-        if seen.reason:
-            notes.append(seen.reason)
-        if seen.until is not None:
-            notes.append(f"retry_in={max(0, round(seen.until - step.at))}s")
-        if seen.local:
-            notes.append("state=local")
+        wait = None if seen.until is None else max(0, round(seen.until - step.at))
+        return _denied(step.tier, step.reason, seen.reason, wait, seen.local)
+    notes = [*step.missing, step.uncarried] if step.uncarried else step.missing
     return f"{step.tier}={step.reason}({','.join(notes)})" if notes else f"{step.tier}={step.reason}"
+
+
+@lru_cache(maxsize=1024)
+def _denied(tier: str, word: str, why: str, wait: int | None, local: bool) -> str:
+    """The same for all who come within a second."""
+    notes = [why] if why else []
+    if wait is not None:
+        notes.append(f"retry_in={wait}s")
+    if local:
+        notes.append("state=local")
+    return f"{tier}={word}({','.join(notes)})" if notes else f"{tier}={word}"
 
 
 def lasted(duration: float) -> str:
