@@ -19,8 +19,8 @@ export function ChainEditor({ slots, id, prefix = "", faults, set }) {
     const { key } = slots[from];
     set(moved);
     spoken.value = `${modelOf(slots[from].binding) ?? "A tier without a model"} is now ${nameOf(moved.findIndex((each) => each.key === key))}.`;
-    // Where the tier goes, the focus goes with it.
-    requestAnimationFrame(() => list.current.querySelector(`[data-key="${key}"] .handle`)?.focus());
+    // Where the tier goes, the focus goes with it, unless the view is left before the next frame.
+    requestAnimationFrame(() => list.current?.querySelector(`[data-key="${key}"] .handle`)?.focus());
   };
   const over = (event, place) => {
     if (dragged.current === null) return;
