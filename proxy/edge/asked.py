@@ -17,7 +17,7 @@ import orjson
 from proxy.edge import refusals
 from proxy.edge.caller import Head
 from proxy.edge.heads import special
-from proxy.edge.identity import Client, Identity, Named
+from proxy.edge.identity import CLIENT_FIELDS, Client, Identity, Named
 from proxy.edge.refusals import Refusal
 from proxy.providers import lenient
 from proxy.routing.bindings import Bindings, Chain
@@ -27,7 +27,7 @@ _PATHS = {"/v1" + endpoint.path: endpoint for endpoint in ENDPOINTS}
 MODELS = "/v1/models"
 _PATIENCE = ("x-stainless-read-timeout", "x-stainless-timeout")
 """What the official SDKs say that they will wait, in seconds."""
-_READ = frozenset({"origin", "authorization", "api-key", "x-request-id", *_PATIENCE})
+_READ = CLIENT_FIELDS | {"x-request-id", *_PATIENCE}
 """Fields that a Known is made of."""
 _WAYS = 100
 _SECRET_QUERY = frozenset({"key", "api_key", "api-key", "access_token"})
@@ -130,16 +130,20 @@ def way(named: Named | Refusal, endpoint: Endpoint, patience: float | None, bind
     return Way(named, chain, route.timeouts, total, overrun)
 
 
-def way_apart(name: str, known: Known, endpoint: Endpoint, identity: Identity, bindings: Bindings) -> Way | Refusal:
-    """That of the assistant whose name a known head keeps apart."""
+def way_beside(
+    known: Known, endpoint: Endpoint, named: str, model: str | None, identity: Identity, bindings: Bindings
+) -> Way | Refusal:
+    """That of a request whose head has none: by the name that it keeps apart, or else by the model asked for."""
     ways = known.ways
-    found: Way | Refusal | None = None if ways is None else ways.get(name)
+    if ways is None:
+        return way(identity.unnamed(known.client, model), endpoint, known.patience, bindings)
+    found: Way | Refusal | None = ways.get(named)
     if found is None:
-        found = way(identity.checked(name, "header", known.client), endpoint, known.patience, bindings)
-        if ways is not None and isinstance(found, Way):
+        found = way(identity.checked(named, "header", known.client), endpoint, known.patience, bindings)
+        if isinstance(found, Way):
             if len(ways) >= _WAYS:
                 ways.clear()
-            ways[name] = found
+            ways[named] = found
     return found
 
 

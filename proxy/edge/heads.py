@@ -115,17 +115,18 @@ class Heads:
             found = read(data[:end])
             if found is None:
                 return None
-            known = found[0]
-            if named and (known := self._without_name(found[0], named)) is found[0]:
-                return Like(known, before, after, "")
+            head, _ = found
+            known = self._without_name(head, named) if named else head
+            if known is None:
+                return Like(head, before, after, "")
             if (size := sum(map(len, key))) <= _LONGEST:
                 self._keep(key, known, size)
         return Like(known, before, after, named)
 
-    def _without_name(self, head: Head, named: str) -> Head:
-        """The same with the field left out, if the one with that name is its first."""
+    def _without_name(self, head: Head, named: str) -> Head | None:
+        """The same with the field left out; None if the first of its name says something else."""
         if head.headers.get(self._apart) != named:
-            return head
+            return None
         # By items: among the keys each name may stand once.
         fields = list(head.headers.items())
         del fields[next(place for place, (name, _) in enumerate(fields) if name.lower() == self._apart)]

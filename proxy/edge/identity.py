@@ -42,6 +42,8 @@ class Named:
 
 
 _ANYONE = Client(None, None)
+CLIENT_FIELDS = frozenset({"origin", "authorization", "api-key"})
+"""What says who the client is, and whether it may call, in lower case."""
 
 
 class Identity:

@@ -209,10 +209,7 @@ class Edge:
         way = known.way
         if way is None:
             identity, bindings = exchange.serving.identity, exchange.serving.bindings
-            if known.ways is None:
-                way = asked.way(identity.unnamed(known.client, model), endpoint, known.patience, bindings)
-            else:
-                way = asked.way_apart(exchange.caller.named, known, endpoint, identity, bindings)
+            way = asked.way_beside(known, endpoint, exchange.caller.named, model, identity, bindings)
         if isinstance(way, Refusal):
             return way
         exchange.assistant, exchange.identified_by = way.named.assistant, way.named.by

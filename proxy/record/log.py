@@ -31,7 +31,7 @@ _GATHER = 0.05
 _AT_ONCE = 4096
 """Bytes that a pipe takes in one piece or not at all: PIPE_BUF of Linux."""
 
-Waiting = tuple[Decision, Look | None] | Callable[[], str]
+Waiting = tuple[Decision, Look] | Callable[[], str]
 """What becomes a line."""
 
 
@@ -53,12 +53,8 @@ class Log:
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
         self._thread.start()
 
-    def decision(self, decision: Decision) -> None:
-        """A request is finished."""
-        self._put([(decision, None)])
-
     def decisions(self, ended: Sequence[tuple[Decision, Look]]) -> None:
-        """Several requests are finished, each of a kind."""
+        """Requests are finished, and their lines look so."""
         self._put(ended)
 
     def moved(self, target: str, move: Moved) -> None:
@@ -133,12 +129,11 @@ class Log:
             return f"{_time(at)} {what} {said}".rstrip() + "\n"
         return orjson.dumps({"at": self._stamp(at), "event": what, **facts}).decode() + "\n"
 
-    def _told(self, decision: Decision, look: Look | None) -> str:
+    def _told(self, decision: Decision, look: Look) -> str:
         if self._human:
             return _human(decision)
-        if look is None or not look.logged:
-            if look is not None:
-                look.logged = True
+        if not look.logged:
+            look.logged = True
             return written(decision, self._stamp)
         if look.line is None:
             look.line = Line(decision, self._stamp)

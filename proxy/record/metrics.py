@@ -274,10 +274,6 @@ class Metrics:
         known = self._targets[target]
         self._moves(known.source, known.model, move.before.value, move.after.value, move.cause).inc()
 
-    def ended(self, decision: Decision) -> None:
-        """Count a finished request."""
-        self.counts(decision).add(decision)
-
     def counts(self, decision: Decision) -> Counts:
         """What it is counted in, and all that are like it."""
         a, stream, before = decision.assistant or _UNKNOWN, str(decision.stream).lower(), prefix(decision.endpoint)

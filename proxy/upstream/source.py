@@ -162,20 +162,23 @@ class Source:
     def named(self, said: str) -> str | None:
         """What it calls something, as far as that may be told: nothing where it repeats a secret that it was sent."""
         told = said[:_NAME]
-        if self._secret.repeated(told):
-            return None
-        if self.account is not None and self._changing.now(tuple(self.account.secrets())).repeated(told):
-            return None
+        for secrets in self._all_secrets():
+            if secrets.repeated(told):
+                return None
         return told
 
     def model(self, said: str) -> str | None:
         """Likewise for a model's name, of which a source has few."""
         told = said[:_NAME]
-        if self._secret.repeats[told]:
-            return None
-        if self.account is not None and self._changing.now(tuple(self.account.secrets())).repeats[told]:
-            return None
+        for secrets in self._all_secrets():
+            if secrets.repeats[told]:
+                return None
         return told
+
+    def _all_secrets(self) -> tuple[_Secrets, ...]:
+        if self.account is None:
+            return (self._secret,)
+        return self._secret, self._changing.now(tuple(self.account.secrets()))
 
     def _secrets(self) -> Iterator[str]:
         for _, value in self.headers:

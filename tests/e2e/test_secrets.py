@@ -26,6 +26,7 @@ from proxy.demo.simulator import Simulator
 from proxy.edge.exchange import Bounds, Serving
 from proxy.edge.identity import Identity
 from proxy.edge.openai import Edge, Sinks
+from proxy.record.kinds import Look
 from proxy.record.log import Log
 from proxy.routing.bindings import bind
 from proxy.routing.walk import Ports
@@ -228,7 +229,7 @@ async def test_a_fault_of_our_own_tells_its_place_and_no_words() -> None:
             Ports(keeper, send, time.monotonic),
             Bounds(1024 * 1024, 10, 1024 * 1024),
         ),
-        Sinks(log.decision, log.failed),
+        Sinks(lambda ended: log.decisions([(ended, Look())]), log.failed),
         lambda: "req_1",
         time.time,
     )

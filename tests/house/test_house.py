@@ -259,7 +259,7 @@ def _exported() -> dict[str, tuple[str, set[str]]]:
     metrics.accounts(["s"])
     metrics.refreshed("s", "refreshed")
     for each in _decisions():
-        metrics.ended(each)
+        metrics.counts(each).add(each)
     target = next(iter(bindings.routes["bot"].own.tiers[0].guards.values())).target
     metrics.moved(target, Moved(Word.CLOSED, Word.OPEN, "failures"))
     exported = {}

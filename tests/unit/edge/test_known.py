@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 from proxy.breaker.keeper import Keeper
 from proxy.config import load
 from proxy.config.schema import Config
-from proxy.edge.asked import Known, Way, apart, way_apart
+from proxy.edge.asked import Known, Way, apart, way_beside
 from proxy.edge.caller import Head
 from proxy.edge.exchange import Bounds, Serving
 from proxy.edge.heads import KEPT
@@ -85,7 +85,7 @@ def test_ways_of_names_that_are_kept_apart_are_found_once_and_bounded() -> None:
     known = serving.known(head)
 
     def way(name: str) -> Way | Refusal:
-        return way_apart(name, known, CHAT, serving.identity, serving.bindings)
+        return way_beside(known, CHAT, name, None, serving.identity, serving.bindings)
 
     assert way("bot") is way("bot")
     assert way("bot") == serving.known(_head(("X-Assistant-Id", "bot"))).way
@@ -99,7 +99,15 @@ def test_ways_of_names_that_are_kept_apart_are_found_once_and_bounded() -> None:
 
 @pytest.mark.parametrize(
     ("header", "kept"),
-    [("X-Bot", "x-bot"), ("Authorization", ""), ("X-Request-ID", ""), ("x-stainless-timeout", ""), ("Expect", "")],
+    [
+        ("X-Bot", "x-bot"),
+        ("Authorization", ""),
+        ("X-Request-ID", ""),
+        ("Origin", ""),
+        ("api-key", ""),
+        ("x-stainless-timeout", ""),
+        ("Expect", ""),
+    ],
 )
 def test_no_field_is_kept_apart_that_says_anything_else(header: str, kept: str) -> None:
     """It would be missed."""

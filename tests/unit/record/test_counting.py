@@ -34,7 +34,7 @@ def test_what_is_known_from_others_like_it_changes_no_count(decisions: list[Deci
             if key not in kinds:
                 kinds[key] = knowing.counts(each)
             kinds[key].add(each)
-            finding.ended(each)
+            finding.counts(each).add(each)
     assert _counted(knowing) == _counted(finding)
     for assistant in ("", "bot", "other"):
         for tier in ("primary", "embeddings/primary", "fallback-1"):

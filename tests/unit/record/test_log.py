@@ -7,6 +7,7 @@ import threading
 
 import orjson
 
+from proxy.record.kinds import Look
 from proxy.record.log import Log, pieces
 from tests.unit.record.decisions import decision
 
@@ -19,7 +20,7 @@ def test_a_request_is_one_line_of_json() -> None:
     """Who was asked, what each tier said, who served, how long it took."""
     stream = io.StringIO()
     log = _log(stream, human=False)
-    log.decision(decision())
+    log.decisions([(decision(), Look())])
     log.close()
     (line,) = stream.getvalue().splitlines()
     told = orjson.loads(line)
@@ -32,7 +33,7 @@ def test_on_a_terminal_it_is_plain_words() -> None:
     """One line that a person reads."""
     stream = io.StringIO()
     log = _log(stream, human=True)
-    log.decision(decision())
+    log.decisions([(decision(), Look())])
     log.close()
     told = stream.getvalue()
     assert "200 bot chat_completions fallback_success by fallback-1 second/small in 512 ms" in told

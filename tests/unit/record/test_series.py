@@ -100,7 +100,7 @@ def _full() -> Metrics:
 
 def _use_all(metrics: Metrics) -> None:
     for each in _decisions():
-        metrics.ended(each)
+        metrics.counts(each).add(each)
 
 
 def _decisions() -> Iterator[Decision]:
