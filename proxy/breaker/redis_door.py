@@ -163,13 +163,22 @@ class RedisDoor:
     async def _limited(self, seconds: float | None) -> AsyncIterator[None]:
         if self._closed:
             raise told.ConnectionError
-        async with asyncio.timeout(seconds) as limit:
-            self._under_way.add(limit)
-            try:
-                yield
-            finally:
-                self._under_way.discard(limit)
-                self._idle.set()
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  # a timeout is a task's
+        before = task.cancelling()
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                self._under_way.add(limit)
+                try:
+                    yield
+                finally:
+                    self._under_way.discard(limit)
+                    self._idle.set()
+        finally:
+            # The client writes under wait_for, which on Python 3.11 swallows a cancellation that comes in the turn in
+            # which the write is done: who was to end would go on for ever, and whoever ends it would wait for ever.
+            if task.cancelling() > before:
+                raise asyncio.CancelledError
 
 
 async def _next(connection: AbstractConnection) -> bytes | None:

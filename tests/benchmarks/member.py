@@ -13,6 +13,7 @@ import contextlib
 import json
 import random
 import secrets
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -199,8 +200,16 @@ async def _do(url: str, order: Order, told: asyncio.StreamReader, tell: Callable
                 raise ValueError(other)
 
 
+def _say() -> None:
+    for task in asyncio.all_tasks():
+        task.print_stack()
+    sys.stderr.flush()
+
+
 async def _serve(path: str, url: str) -> None:
     told, writer = await asyncio.open_unix_connection(path)
+    # Who waits too long for this process asks what it waits for.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, _say)
 
     def tell(said: Order) -> None:
         writer.write(json.dumps(said).encode() + b"\n")

@@ -1,6 +1,6 @@
 """The fleet's side of member.py: starts the processes, gives them orders together and takes their results.
 
-1. A member that ends or says nothing in time ends the run, with the last of what it said.
+1. A member that ends or says nothing in time ends the run, with how it ended, or what its tasks wait for.
 2. Members are spread over the cores: each stands for a machine of its own, so none may wait for all others.
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +35,7 @@ class Members:
     redis: RedisServer
     folder: Path
     """Of their logs."""
+    processes: list[subprocess.Popen[bytes]]
     lines: list[Lines]
     _orders: int = field(default=0)
 
@@ -75,10 +78,21 @@ class Members:
         except TimeoutError:
             line = b""
         if not line:
-            said = [text for log in sorted(self.folder.glob("member-*.log")) for text in log.read_text().splitlines()]
-            raise process.NotStarted("\n  ".join(["a member of the fleet gave no answer; they said:", *said[-5:]]))
+            raise process.NotStarted(await self._why())
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+    async def _why(self) -> str:
+        """What became of the processes: how they ended, or what the tasks of those that live wait for."""
+        living = [each for each in self.processes if each.poll() is None]
+        for each in living:
+            each.send_signal(signal.SIGUSR1)
+        await asyncio.sleep(1)
+        told = [f"a member gave no answer in {_LIMIT:.0f} s, or ended; how they ended: "]
+        told[0] += ", ".join("not" if each in living else str(each.returncode) for each in self.processes)
+        for log in sorted(self.folder.glob("member-*.log")):
+            told += [f"{log.stem}: {text}" for text in log.read_text(errors="replace").splitlines()]
+        return "\n  ".join(told)
 
 
 def _tell(writer: asyncio.StreamWriter, said: dict[str, Any]) -> None:
@@ -93,7 +107,7 @@ async def start(redis: RedisServer, count: int, folder: Path, stack: contextlib.
     stack.callback(server.close)
     started = []
     for number in range(count):
-        arguments = [sys.executable, "-m", "tests.benchmarks.member", str(path), redis.url]
+        arguments = [sys.executable, "-X", "faulthandler", "-m", "tests.benchmarks.member", str(path), redis.url]
         log = folder / f"member-{number}.log"
         started.append((stack.enter_context(process.running(arguments, log, under_test=bool(number % 2))), log))
     lines = []
@@ -104,4 +118,4 @@ async def start(redis: RedisServer, count: int, folder: Path, stack: contextlib.
             raise process.NotStarted(process.why(each, log)) from None
     for _, writer in lines:
         stack.callback(writer.close)
-    return Members(redis, folder, lines)
+    return Members(redis, folder, [each for each, _ in started], lines)

@@ -292,6 +292,23 @@ async def test_whoever_gives_up_leaves_the_store_usable(own_redis: RedisServer, 
     assert _connections(own_redis) == 4
 
 
+async def test_whoever_is_cancelled_ends_at_whatever_moment_that_is(own_redis: RedisServer, store: RedisStore) -> None:
+    """Also in the turn of the loop in which the client's own limit on a write is done, and swallows it."""
+
+    async def forever(asked: Callable[[], Awaitable[object]]) -> None:
+        while True:
+            await asked()
+
+    for name, asked in _asked(store, (await store.sync("r")).lineage).items():
+        for turns in range(40):
+            running = asyncio.create_task(forever(asked))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            running.cancel()
+            await asyncio.wait({running}, timeout=LIMIT + _SLACK)
+            assert running.cancelled(), f"{name}, cancelled after {turns} turns, goes on"
+
+
 async def test_a_closed_store_keeps_nobody_waiting(own_redis: RedisServer, store: RedisStore) -> None:
     """What is under way ends, and what comes after is refused."""
     async with Listener(store) as listener:
