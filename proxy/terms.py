@@ -333,7 +333,7 @@ class Params:
 
     drop: tuple[str, ...] = ()
     set: Mapping[str, Any] = field(default_factory=dict)
-    cap: Mapping[str, float] = field(default_factory=dict)
+    cap: Mapping[str, int | float] = field(default_factory=dict)
     """Upper bounds for numbers that the caller sent."""
 
     def __bool__(self) -> bool:

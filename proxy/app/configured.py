@@ -67,7 +67,7 @@ class Configured:
     ) -> None:
         """`load` reads the file again; None where there is no file."""
         self.file, self.current, self.book = file, file, Ledger()
-        self._load, self._disk, self._shared, self._unix = load, disk, shared, unix
+        self._load, self._disk, self._shared, self._wall = load, disk, shared, unix
         self._told: Told | None = None
         self._lock = asyncio.Lock()
         self._entered = False
@@ -299,7 +299,7 @@ class Configured:
         return book, laid
 
     def _by_file(self) -> Author:
-        return Author(self._unix(), "file", "file")
+        return Author(self._wall(), "file", "file")
 
     async def close(self) -> None:
         """Let go of the shared book."""

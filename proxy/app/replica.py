@@ -279,7 +279,8 @@ class Replica:
         # Nor need it look often: what a request makes is gone with it, without a cycle that waits to be found.
         gc.set_threshold(10_000, 20, 20)
         gc.enable()
-        self._log.event("ready", listen=self.data_address, admin=self.admin_address, revision=self.configured.revision)
+        where = {"listen": self.data_address, "admin": self.admin_address}
+        self._log.event("ready", **where, revision=self.configured.revision, compiled=proxy.compiled())
         self.started.set()
 
     async def _open(self, config: schema.Config) -> None:

@@ -25,20 +25,22 @@ _SENT_AT_ONCE = 64 * 1024
 _ABANDONED = Abandoned()
 
 
-async def travel(exchange: Exchange, question: Question, chain: Chain, deadline: Deadline) -> None:
-    """Walk the chain and answer the caller."""
+async def travel(exchange: Exchange, asked: list[Question], chain: Chain, deadline: Deadline) -> None:
+    """Walk the chain and answer the caller. `asked`: one question, which is taken out of it.
+
+    It is most of what a stream would keep in memory, and nobody asks again.
+    """
     pulse = None
-    if question.stream:
+    if asked[0].stream:
         pulse = exchange.pulse = Pulse(partial(_beat, exchange), deadline.times.hold, deadline.times.idle)
     try:
-        end = await walk(question, chain, deadline, exchange.trail, exchange.ports)
+        end = await walk(asked.pop(), chain, deadline, exchange.trail, exchange.ports)
         if pulse is not None:
             await pulse.settled()
         if isinstance(end, Served):
-            del question  # it is most of what a stream would keep in memory, and nobody asks again
             await _deliver(exchange, end, pulse, deadline)
         else:
-            await _refused(exchange, end, question, chain)
+            await _refused(exchange, end, chain)
     finally:
         if pulse is not None:
             pulse.stop()
@@ -78,7 +80,7 @@ async def _deliver(exchange: Exchange, served: Served, pulse: Pulse | None, dead
             exchange.trail.waited += exchange.ports.clock() - began
 
 
-async def _refused(exchange: Exchange, refused: Refused, question: Question, chain: Chain) -> None:
+async def _refused(exchange: Exchange, refused: Refused, chain: Chain) -> None:
     answer = refused.verbatim
     if answer is not None:
         exchange.quoted = refused.by
@@ -94,7 +96,9 @@ async def _refused(exchange: Exchange, refused: Refused, question: Question, cha
         return
     exchange.outcome = "exhausted"
     now, look = exchange.ports.clock(), exchange.ports.breakers.look
-    views = {tier.name: look(tier.guards[question.endpoint.name]) for tier in chain.tiers}
+    assert exchange.endpoint is not None  # noqa: S101  # its chain was walked
+    name = exchange.endpoint.name
+    views = {tier.name: look(tier.guards[name]) for tier in chain.tiers}
     soonest = refusals.soonest(exchange.trail.steps, views, now)
     unix = exchange.at + now - exchange.started
     await exchange.refuse(refusals.all_tiers_failed(exchange.trail.steps, now, unix, soonest))

@@ -227,14 +227,18 @@ class Lane(asyncio.Protocol):
     def _late(self) -> None:
         self._hand_over(self._whole())
 
+    def _taken(self) -> _InLane | None:
+        """Whose request is next."""
+        caller, self._caller = self._caller, None
+        return caller
+
     async def _serve(self) -> None:
         """Answer what comes, until the connection ends or is the server's."""
         try:
-            while (caller := self._caller) is not None:
-                self._caller = None
+            while (caller := self._taken()) is not None:
                 await self._lanes.answer(caller)
                 # Its body need not stay while the next one is waited for.
-                del caller
+                caller = None
                 self.busy = False
                 if self.last or self.transport.is_closing():
                     break

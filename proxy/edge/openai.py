@@ -63,7 +63,7 @@ class Edge:
     ) -> None:
         self.serving = serving
         """What new requests go by. Whoever changes the configuration sets it."""
-        self._sinks, self._new_id, self._unix = sinks, new_id, unix
+        self._sinks, self._new_id, self._wall = sinks, new_id, unix
         self._buffered = 0
         self._exchanges: set[Exchange] = set()
         self._idle = asyncio.Event()
@@ -116,7 +116,7 @@ class Edge:
 
     async def answer(self, caller: Caller) -> None:
         """Answer one request of the API."""
-        exchange = Exchange(caller, self._new_id(), self._unix(), self.serving)
+        exchange = Exchange(caller, self._new_id(), self._wall(), self.serving)
         self._exchanges.add(exchange)
         try:
             end = self._answer(exchange)
@@ -164,7 +164,7 @@ class Edge:
     def malformed(self, request: web.BaseRequest, too_large: bool) -> web.Response:
         """The answer to what is no HTTP. It is counted and told like every other, without a word of what was sent."""
         caller = Ordinary(request, self.serving.ports.clock)
-        exchange = Exchange(caller, self._new_id(), self._unix(), self.serving)
+        exchange = Exchange(caller, self._new_id(), self._wall(), self.serving)
         refusal = exchange.refusal = refusals.malformed(too_large)
         exchange.outcome, caller.status = "rejected", refusal.status
         headers = CIMultiDict(pairs([_JSON, *exchange.fields()]))
@@ -221,10 +221,9 @@ class Edge:
         exchange.stream = stream = document.get("stream") is True and endpoint is not EMBEDDINGS
         exchange.asking = True
         needs = openai.needs(document) if chain.declares else _NONE
-        # Whoever travels lets go of it on the way.
         return travel(
             exchange,
-            Question(endpoint, body, document, known.headers, known.query, stream, model, needs),
+            [Question(endpoint, body, document, known.headers, known.query, stream, model, needs)],
             chain,
             Deadline(exchange.started + way.total, way.total, way.overrun, way.times),
         )

@@ -85,7 +85,7 @@ def amended(document: Mapping[str, Any], params: Params) -> Mapping[str, Any]:
     return {key: value for key, value in document.items() if key not in params.drop} | capped | dict(params.set)
 
 
-def _over(value: object, bound: float) -> bool:
+def _over(value: object, bound: int | float) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value > bound
 
 

@@ -92,7 +92,7 @@ class Journal:
 
         `word` (letters and digits) is borne by this run alone; one is made up when none is given.
         """
-        self._keep, self._age, self._unix, self._shared = keep, age, unix, shared
+        self._keep, self._age, self._wall, self._shared = keep, age, unix, shared
         self._word = word or secrets.token_hex(5)
         self._ring = Ring(keep, age, unix, self._word)
         self._most = min(keep, PENDING)
@@ -218,7 +218,7 @@ class Journal:
                 self._why = ""
 
     def _next_batch(self) -> None:
-        oldest = self._unix() - self._age
+        oldest = self._wall() - self._age
         if self._batch is not None and self._batch.at < oldest:
             # Were it there, it would be gone by now.
             self._drop_batch()

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from proxy.breaker.linked import LinkStatus
 from proxy.breaker.permit import Guard
 from proxy.breaker.state import View, Word, severity
+from proxy.record.families import Family
 from proxy.record.journal import DROPS, JournalStatus
 from proxy.record.lately import Lately
-from proxy.record.series import Family, number
+from proxy.record.series import number
 from proxy.routing.bindings import Bindings, Tier
 from proxy.upstream.client import Connections
 

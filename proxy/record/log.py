@@ -42,7 +42,7 @@ class Log:
     """
 
     def __init__(self, stream: IO[str], *, human: bool, unix: Callable[[], float], replica: str | None = None) -> None:
-        self._stream, self._human, self._unix, self._replica = stream, human, unix, replica
+        self._stream, self._human, self._wall, self._replica = stream, human, unix, replica
         self._lines: deque[Waiting] = deque()
         # The thread's alone.
         self._stamp = Stamps()
@@ -50,8 +50,8 @@ class Log:
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._muted = False
-        self._thread = threading.Thread(target=self._write, name="log", daemon=True)
-        self._thread.start()
+        self._writer = threading.Thread(target=self._write, name="log", daemon=True)
+        self._writer.start()
 
     def decisions(self, ended: Sequence[tuple[Decision, Look]]) -> None:
         """Requests are finished, and their lines look so."""
@@ -64,7 +64,7 @@ class Log:
 
     def event(self, what: str, **facts: Any) -> None:
         """Something else that happened, in our own words."""
-        at = self._unix()
+        at = self._wall()
         self._put([lambda: self._line(at, what, facts)])
 
     def failed(self, request_id: str, error: BaseException) -> None:
@@ -83,7 +83,7 @@ class Log:
         """Write what is left."""
         self._stop.set()
         self._wake.set()
-        self._thread.join(timeout=5)
+        self._writer.join(timeout=5)
 
     def _put(self, new: Sequence[Waiting]) -> None:
         if self._muted:
@@ -111,7 +111,7 @@ class Log:
                 told.append(self._told(*waiting) if isinstance(waiting, tuple) else waiting())
             if self._dropped:
                 lost, self._dropped = self._dropped, 0
-                told.append(self._line(self._unix(), "log_lines_dropped", {"count": lost}))
+                told.append(self._line(self._wall(), "log_lines_dropped", {"count": lost}))
             if self._lines:
                 self._wake.set()
             try:

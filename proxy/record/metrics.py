@@ -21,9 +21,10 @@ from prometheus_client.process_collector import ProcessCollector
 import proxy
 from proxy.beside import giving_way
 from proxy.breaker.state import Moved, Word
+from proxy.record.families import Spreads, Values
 from proxy.record.lately import Times, prefix
 from proxy.record.live_metrics import Kept, Live, Now, Shared
-from proxy.record.series import Children, Spread, Spreads, Value, Values
+from proxy.record.series import Children, Spread, Value
 from proxy.routing.bindings import Bindings, Target
 from proxy.routing.decision import Attempted, Decision, Skipped, Step, word
 from proxy.terms import CHAT

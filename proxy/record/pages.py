@@ -82,7 +82,7 @@ class Ring:
 
     def __init__(self, keep: int, age: float, unix: Callable[[], float], word: str) -> None:
         """`keep` items and `age` seconds; `word` is this run's own."""
-        self._keep, self._age, self._unix, self._word = keep, age, unix, word
+        self._keep, self._age, self._wall, self._word = keep, age, unix, word
         self._blocks: deque[_Block] = deque()
         self._first, self._left = 1, 0
         """The number of the oldest item, and how many of the first block are gone."""
@@ -91,12 +91,12 @@ class Ring:
         """The number of the next item."""
 
     def __len__(self) -> int:
-        self._trim(self._unix())
+        self._trim(self._wall())
         return self.next - self._first
 
     def append(self, item: bytes) -> float:
         """Keep it; the time at which that was."""
-        now, blocks = self._unix(), self._blocks
+        now, blocks = self._wall(), self._blocks
         if not blocks or len(blocks[-1].ends) == _BLOCK:
             blocks.append(_Block())
         block = blocks[-1]

@@ -1,4 +1,4 @@
-"""Series that are cheap to count and cheap to show: a counter, gauge or histogram and its children by label values.
+"""Series that are cheap to count and cheap to show: the children of counters, gauges and histograms (families.py).
 
 1. The event loop counts, another thread shows: each reads or writes one number at a time, and nobody waits for a lock.
    A histogram may be shown between an observation's bucket and its sum; the next scrape has both.
@@ -56,9 +56,9 @@ class Spread:
     def __init__(self, name: str, labels: Mapping[str, str], bounds: Sequence[float]) -> None:
         self._bounds = bounds
         limits = [{"le": number(bound)} for bound in (*bounds, math.inf)]
-        self._starts = [_start(f"{name}_bucket", {**labels, **limit}) for limit in limits]
-        self._starts.append(_start(f"{name}_count", labels))
-        self._sum = _start(f"{name}_sum", labels)
+        self._starts = [begin(f"{name}_bucket", {**labels, **limit}) for limit in limits]
+        self._starts.append(begin(f"{name}_count", labels))
+        self._sum = begin(f"{name}_sum", labels)
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
 
@@ -74,67 +74,8 @@ class Spread:
         yield f"{self._sum}{number(self.total)}\n"
 
 
-class Family:
-    """A name with its meaning and its labels."""
-
-    def __init__(self, kind: str, name: str, text: str, labels: Sequence[str] = ()) -> None:
-        self.name, self._labels = name, labels
-        self.head = f"# HELP {name} {_escaped(text)}\n# TYPE {name} {kind}\n"
-        self._starts: dict[tuple[str, ...], str] = {}
-
-    def start(self, *values: str) -> str:
-        """What a child's line begins with; kept, so only for values of the configuration and of closed lists."""
-        start = self._starts.get(values)
-        if start is None:
-            start = self._starts[values] = _start(self.name, self.labelled(values))
-        return start
-
-    def labelled(self, values: Sequence[str]) -> dict[str, str]:
-        """The labels with these values."""
-        return dict(zip(self._labels, values, strict=True))
-
-    def once(self, *values: str) -> str:
-        """What a line begins with whose values are always others: nothing is kept."""
-        return _start(self.name, self.labelled(values))
-
-
-class Values(Family):
-    """A counter or gauge that is counted."""
-
-    def __init__(self, kind: str, name: str, text: str, labels: Sequence[str]) -> None:
-        super().__init__(kind, name, text, labels)
-        self.of: Children[tuple[str, ...], Value] = Children(lambda values: Value(self.start(*values)))
-
-    def __call__(self, *values: str) -> Value:
-        return self.of[values]
-
-    def lines(self) -> Iterator[str]:
-        """As it is exposed."""
-        yield self.head
-        for child in list(self.of.values()):
-            yield f"{child.start}{number(child.value)}\n"
-
-
-class Spreads(Family):
-    """A histogram that is counted."""
-
-    def __init__(self, name: str, text: str, bounds: Sequence[float], labels: Sequence[str]) -> None:
-        super().__init__("histogram", name, text, labels)
-        self.of: Children[tuple[str, ...], Spread] = Children(
-            lambda values: Spread(self.name, self.labelled(values), bounds)
-        )
-
-    def __call__(self, *values: str) -> Spread:
-        return self.of[values]
-
-    def lines(self) -> Iterator[str]:
-        """As it is exposed."""
-        yield self.head
-        for child in list(self.of.values()):
-            yield from child.lines()
-
-
-def _start(name: str, labels: Mapping[str, str]) -> str:
+def begin(name: str, labels: Mapping[str, str]) -> str:
+    """What a series' line starts with."""
     # By name, as other exporters write them, so that a series looks the same to whoever compares text.
     written = ",".join(f'{label}="{_quoted(value)}"' for label, value in sorted(labels.items()))
     return f"{name}{{{written}}} " if written else f"{name} "
@@ -147,9 +88,10 @@ def number(value: float) -> str:
     return "-Inf" if value == -math.inf else repr(float(value))
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """On one line, as texts of the format are."""
     return text.replace("\\", r"\\").replace("\n", r"\n")
 
 
 def _quoted(value: str) -> str:
-    return _escaped(value).replace('"', r"\"")
+    return escaped(value).replace('"', r"\"")

@@ -72,7 +72,7 @@ class Bell:
         while self._order and self._order[0] <= now:
             for alarm in self._due.pop(heappop(self._order)):
                 alarm.ring(now)
-        if self._order and self._handle is None:
+        if self._order:
             self._wind(now)
 
     def close(self) -> None:
@@ -85,7 +85,8 @@ class Bell:
 class Alarm:
     """A limit around a block of one task. It must be moved once before anything waits."""
 
-    _at = _rings = _NEVER
+    _at = _NEVER
+    _rings = _NEVER
     _task: asyncio.Task[object] | None = None
     _over = False
 

@@ -48,18 +48,18 @@ class Connections:
 
 
 class RetryBudget:
-    """At most 20 % of requests plus three a second are retried; a burst of up to ten is saved up."""
+    """At most 20 % of requests plus three a second are retried; a burst of up to ten, or as said, is saved up."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock, self._saved, self._at = clock, 10.0, clock()
+    def __init__(self, clock: Callable[[], float] = time.monotonic, burst: float = 10.0) -> None:
+        self._clock, self._burst, self._saved, self._at = clock, burst, burst, clock()
         self.sent = 0
         """Requests since a retry was asked for: counted up by who sends them."""
 
     def spend(self) -> bool:
         """True if a retry may be made now."""
         now = self._clock()
-        # What comes in is worth the same whenever it is added: it is never more than ten in all.
-        saved = min(10.0, self._saved + 0.2 * self.sent + 3.0 * (now - self._at))
+        # What comes in is worth the same whenever it is added: it is never more than the burst in all.
+        saved = min(self._burst, self._saved + 0.2 * self.sent + 3.0 * (now - self._at))
         granted = saved >= 1.0
         self._saved, self._at, self.sent = saved - granted, now, 0
         return granted

@@ -28,7 +28,7 @@ class Listings:
     """Every source's listing, for as long as one configuration is served."""
 
     def __init__(self, at: Callable[[str], tuple[Source, Door]], unix: Callable[[], float] = time.time) -> None:
-        self._at, self._unix = at, unix
+        self._at, self._wall = at, unix
 
     async def ask(self, source: str, kind: str) -> Listed | Diagnosis:
         """What the source answers, or why it gave no answer. Both must be as they are configured."""
@@ -63,7 +63,7 @@ class Listings:
             answer.headers,
             body,
             bound_model=None,
-            now_unix=self._unix(),
+            now_unix=self._wall(),
             overrides=source.overrides,
         )
         return Listed(answer.status, None, meant)

@@ -20,8 +20,9 @@ from pathlib import Path
 
 import uvloop
 
+import proxy
 from tests.benchmarks import candidates, load, peers, process, report, rounds, written
-from tests.benchmarks.candidates import CANDIDATES, HAPROXY, NGINX, Candidate
+from tests.benchmarks.candidates import CANDIDATES, HAPROXY, INTERPRETED, NGINX, Candidate
 from tests.benchmarks.sections import NAMES, Section, sections
 
 Found = dict[str, list[report.Row]]
@@ -128,6 +129,8 @@ def _chosen(without: list[str], tree: Path | None) -> list[Candidate]:
     if NGINX in chosen and candidates.find("nginx") is None:
         sys.stderr.write("benchmark: no nginx here, so no ratios; install it with: sudo apt-get install nginx-light\n")
         chosen.remove(NGINX)
+    if not proxy.compiled() and INTERPRETED in chosen:
+        chosen.remove(INTERPRETED)  # it is the same
     if HAPROXY in chosen and candidates.find("haproxy") is None:
         chosen.remove(HAPROXY)  # it is but one more to compare with
     return chosen

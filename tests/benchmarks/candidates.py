@@ -155,6 +155,11 @@ def _homeport(place: Place) -> Command:
     return _serve(place, primary=place.upstream)
 
 
+def _homeport_interpreted(place: Place) -> Command:
+    here = _homeport(place)
+    return Command(("env", "HOMEPORT_COMPILED=off", *here.arguments), here.port, here.path)
+
+
 def _homeport_dead(place: Place) -> Command:
     return _serve(place, primary=place.dead)
 
@@ -260,10 +265,13 @@ def beside(tree: Path) -> Candidate:
     return Candidate(OTHER, command, frozenset(Load))
 
 
+INTERPRETED = Candidate(
+    "homeport, interpreted", _homeport_interpreted, frozenset({Load.JSON, Load.STREAMS, Load.LATENCY})
+)
 HOMEPORT_DEAD = Candidate("homeport, dead primary", _homeport_dead, frozenset({Load.JSON}), dead_primary=True)
 HOMEPORT_HOP = Candidate("homeport, one hop", _homeport_hop, frozenset({Load.JSON, Load.LATENCY}), hop=True)
 HOMEPORT_CLAUDE = Candidate("homeport, to Claude", _homeport_claude, frozenset({Load.STREAMS}), claude=True)
-CANDIDATES = (DIRECT, NGINX, HAPROXY, BARE, PLAIN, HOMEPORT, HOMEPORT_DEAD, HOMEPORT_HOP, HOMEPORT_CLAUDE)
+CANDIDATES = (DIRECT, NGINX, HAPROXY, BARE, PLAIN, INTERPRETED, HOMEPORT, HOMEPORT_DEAD, HOMEPORT_HOP, HOMEPORT_CLAUDE)
 
 ALONE = replace(HOMEPORT, name="store: memory", loads=frozenset({Load.JSON}))
 SHARED = Candidate("store: redis", _homeport_shared, frozenset({Load.JSON}))

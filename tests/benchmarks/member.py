@@ -16,7 +16,7 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import uvloop
@@ -25,7 +25,7 @@ from proxy.breaker.keeper import Keeper
 from proxy.breaker.link import Link
 from proxy.breaker.permit import Guard, Permit, Verdict
 from proxy.breaker.redis_store import RedisStore
-from proxy.breaker.state import Act, Hears, Moved, Operate, Policy, State, Word
+from proxy.breaker.state import Act, Event, Hears, Moved, Operate, Policy, State, Word
 
 _BAD = Verdict(Hears.BAD, "benchmark")
 _LIMIT = 5.0
@@ -43,24 +43,30 @@ class _Facts:
     def propagated(self, seconds: float) -> None: ...
 
 
-class _Watching(Keeper):
-    """Notes when an open target first shows here."""
+class _Watching:
+    """Hears what the link tells the keeper, and notes when an open target first shows here."""
 
     def __init__(self, link: Link, policy: Policy) -> None:
         self.opened: dict[int, int] = {}
         """Epoch → stamp."""
         self._policy, self._news = policy, asyncio.Event()
-        super().__init__(time.monotonic, lambda: secrets.token_hex(8), random.random, lambda target, move: None, link)
+        self.keeper = Keeper(
+            time.monotonic, lambda: secrets.token_hex(8), random.random, lambda target, move: None, link
+        )
+        link.serve(self)
 
     def changed(self, target: str, before: State, after: State) -> None:
-        super().changed(target, before, after)
-        if self.look(Guard(target, None, self._policy)).word is Word.OPEN:
+        self.keeper.changed(target, before, after)
+        if self.keeper.look(Guard(target, None, self._policy)).word is Word.OPEN:
             self.opened.setdefault(after.epoch, time.monotonic_ns())
         self._changed()
 
     def flipped(self) -> None:
-        super().flipped()
+        self.keeper.flipped()
         self._changed()
+
+    def unheard(self) -> Iterable[tuple[str, list[Event]]]:
+        return self.keeper.unheard()
 
     def _changed(self) -> None:
         self._news.set()
@@ -81,7 +87,8 @@ class _Replica:
         self.link = Link(
             RedisStore(url, order["namespace"]), secrets.token_hex(5), time.monotonic, random.random, _Facts()
         )
-        self.keeper = _Watching(self.link, self.policy)
+        self.watching = _Watching(self.link, self.policy)
+        self.keeper = self.watching.keeper
         self.guards = [Guard(f"target {number}", None, self.policy) for number in range(order["targets"])]
         for guard in self.guards:
             self.keeper.watch(guard)
@@ -91,7 +98,7 @@ class _Replica:
         """Connected, and current."""
         running = asyncio.create_task(self.link.run())
         try:
-            await self.keeper.until(lambda: self.link.up)
+            await self.watching.until(lambda: self.link.up)
             yield
         finally:
             running.cancel()
@@ -119,12 +126,12 @@ async def _trips(replica: _Replica, order: Order) -> Order:
     guard, tripped = replica.guards[0], {}
     for _ in range(order["trips"]):
         at = await replica.trip(guard)
-        await replica.keeper.until(lambda: replica.word(guard) is Word.OPEN)
+        await replica.watching.until(lambda: replica.word(guard) is Word.OPEN)
         tripped[replica.link.view(guard.target).epoch] = at
         await asyncio.sleep(order["pause"])
         if not await replica.keeper.operate(guard.target, replica.policy, Operate(Act.RESET)):
             raise RuntimeError("the store did not take a reset")
-        await replica.keeper.until(lambda: replica.word(guard) is Word.CLOSED)
+        await replica.watching.until(lambda: replica.word(guard) is Word.CLOSED)
         # Never in step with anything that has a rhythm of its own, such as polls.
         await asyncio.sleep(random.uniform(0.01, 0.03))
     return {"tripped": tripped}
@@ -132,7 +139,7 @@ async def _trips(replica: _Replica, order: Order) -> Order:
 
 async def _watch(replica: _Replica, stop: asyncio.Event) -> Order:
     await stop.wait()
-    return {"opened": replica.keeper.opened}
+    return {"opened": replica.watching.opened}
 
 
 async def _dead(replica: _Replica, order: Order, stop: asyncio.Event) -> Order:

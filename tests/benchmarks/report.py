@@ -25,6 +25,7 @@ from tests.benchmarks.candidates import (
     HOMEPORT_CLAUDE,
     HOMEPORT_DEAD,
     HOMEPORT_HOP,
+    INTERPRETED,
     NGINX,
     OTHER,
     PLAIN,
@@ -33,7 +34,7 @@ from tests.benchmarks.candidates import (
 from tests.benchmarks.process import PINNED
 from tests.benchmarks.rounds import CALLERS, EVENTS, STREAMS, Samples
 
-PROXIES = (NGINX.name, HAPROXY.name, BARE.name, PLAIN.name, HOMEPORT.name, OTHER)
+PROXIES = (NGINX.name, HAPROXY.name, BARE.name, PLAIN.name, INTERPRETED.name, HOMEPORT.name, OTHER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +202,7 @@ def machine(peers: Mapping[str, str]) -> dict[str, str]:
         "haproxy": _version("haproxy", "-v", "HAProxy version "),
         "redis": _version("redis-server", "--version", " v="),
         **peers,
-        "homeport": proxy.__version__,
+        "homeport": f"{proxy.__version__}, {'compiled' if proxy.compiled() else 'interpreted'}",
     }
 
 

@@ -345,6 +345,7 @@ async def test_who_stops_waiting_takes_no_place_along(called: bool) -> None:
         assert to.connections() == Connections(0, 1, 0)
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize(("when", "left"), [("open", Connections(0, 0, 0)), ("end", Connections(0, 1, 0))])
 async def test_who_is_cancelled_as_the_answer_comes_leaves_its_place_once(
     monkeypatch: pytest.MonkeyPatch, when: str, left: Connections

@@ -130,9 +130,10 @@ class Replica:
         if isinstance(admitted, View):
             left = ASK_LIMIT - (world.now - asked)
             admitted = await self.keeper.admit(world.guard, world.token(), early=True, patience=left)
-        await self.wire.paused.wait()
+        # A process that was paused meanwhile has waited for that.
         if self.wire.paused.is_set() and not self.stopped:
             world.waits.append(world.now - asked)
+        await self.wire.paused.wait()
         if isinstance(admitted, View):
             return "denied"
         return await self._attempt(admitted)

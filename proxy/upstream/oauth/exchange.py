@@ -77,16 +77,9 @@ class Denied:
     """It does not pass by itself."""
 
 
-class _Never(RetryBudget):
-    """No retry: what was sent may have been spent."""
-
-    def spend(self) -> bool:
-        return False
-
-
 def door(connecting: Connecting) -> Door:
-    """To a token endpoint."""
-    return Door(connecting, _Never())
+    """To a token endpoint. Without a retry: what was sent may have been spent."""
+    return Door(connecting, RetryBudget(burst=0.0))
 
 
 async def exchange(door: Door, grant: Grant, former: Token | None, now_unix: float) -> Token | Denied:

@@ -14,6 +14,8 @@ from proxy.edge.relay import Pulse, relay_stream
 from proxy.providers.openai import stream_reader
 from proxy.terms import CHAT, Accepted, Cause, Diagnosis, Headers, Interrupted, Stream
 
+pytestmark = pytest.mark.interpreted  # callers of its own
+
 _FINISH = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
 _DONE = b"data: [DONE]\n\n"
 _BROKEN = Diagnosis(Cause.STREAM_BROKEN, "reset")

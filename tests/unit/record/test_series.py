@@ -15,8 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.breaker.keeper import Keeper
 from proxy.config import load, schema
+from proxy.record.families import Family, Spreads, Values
 from proxy.record.metrics import Metrics
-from proxy.record.series import Family, Spreads, Values
 from proxy.routing.bindings import bind
 from proxy.routing.decision import Attempted, Decision
 from proxy.terms import Usage

@@ -154,6 +154,7 @@ def test_kinds_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [orjson.loads(line)["code"] for line in told.lines()] == [*range(20)] * 2
 
 
+@pytest.mark.interpreted
 async def test_a_fault_takes_no_other_story_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is told in its place, and the others around it in theirs."""
 
