@@ -49,10 +49,10 @@ test-long: setup
 	@.ci/need chromium chromium
 	@# Alone: the audit tells a connection that was slow from one that was not to be had, and panels tell of a busy machine.
 	$(BIN)/pytest $(ALONE)
-	@# Two at a time: most of what the others do is wait.
-	$(BIN)/pytest -n 2 --dist loadfile tests/long $(ALONE:%=--ignore=%)
+	@# Two at a time: most of what the others do is wait. So Homeport is compiled meanwhile, with what they leave.
+	nice -n 19 $(MAKE) --no-print-directory compiled & \
+		$(BIN)/pytest -n 2 --dist loadfile tests/long $(ALONE:%=--ignore=%) && wait $$!
 	@# What is compiled passes the same tests as what is interpreted.
-	@$(MAKE) --no-print-directory compiled
 	cd .compiled && PYTHONPATH=$(CURDIR)/.compiled ../$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder \
 		-m 'not interpreted' tests/integration tests/e2e tests/property tests/unit
 
