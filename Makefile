@@ -50,17 +50,20 @@ test-long: setup
 	@# Alone: the audit tells a connection that was slow from one that was not to be had, and panels tell of a busy machine.
 	$(BIN)/pytest $(ALONE)
 	@# Two at a time: most of what the others do is wait. So Homeport is compiled meanwhile, with what they leave.
-	nice -n 19 $(MAKE) --no-print-directory compiled & \
-		$(BIN)/pytest -n 2 --dist loadfile tests/long $(ALONE:%=--ignore=%) && wait $$!
+	nice -n 19 $(MAKE) --no-print-directory compiled & compiling=$$!; \
+		$(BIN)/pytest -n 2 --dist loadfile tests/long $(ALONE:%=--ignore=%); tested=$$?; \
+		wait $$compiling && exit $$tested
 	@# What is compiled passes the same tests as what is interpreted.
 	cd .compiled && PYTHONPATH=$(CURDIR)/.compiled ../$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder \
 		-m 'not interpreted' tests/integration tests/e2e tests/property tests/unit
 
-.compiled/built: pyproject.toml .ci/compiled $(shell find proxy tests -name '*.py')
+.compiled/built: pyproject.toml .ci/compiled $(shell find proxy -type f -not -name '*.pyc')
 	@.ci/compiled $(VENV)
 	@touch $@
 
 compiled: setup .compiled/built
+	@# What stands beside it is today's, and costs no compiling.
+	@cd .compiled && rm -rf tests docs grafana deploy && cp -R ../tests ../docs ../grafana ../deploy ../README.md ../pyproject.toml .
 
 bench: setup
 	@.ci/need nginx nginx-light

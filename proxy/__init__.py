@@ -16,7 +16,8 @@ def compiled() -> bool:
 
 def _interpreted(path: str) -> FileFinder:
     """Finds the sources beside what was compiled of them."""
-    if not path.startswith(__path__[0]):
+    # With the end of its name: another package's may begin with ours.
+    if not f"{path}{os.sep}".startswith(f"{__path__[0]}{os.sep}"):
         raise ImportError
     return FileFinder(path, (SourceFileLoader, SOURCE_SUFFIXES))
 

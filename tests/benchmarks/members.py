@@ -88,8 +88,8 @@ class Members:
         for each in living:
             each.send_signal(signal.SIGUSR1)
         await asyncio.sleep(1)
-        told = [f"a member gave no answer in {_LIMIT:.0f} s, or ended; how they ended: "]
-        told[0] += ", ".join("not" if each in living else str(each.returncode) for each in self.processes)
+        ended = ", ".join("not" if each in living else str(each.returncode) for each in self.processes)
+        told = [f"a member gave no answer in {_LIMIT:.0f} s, or ended; how they ended: {ended}"]
         for log in sorted(self.folder.glob("member-*.log")):
             told += [f"{log.stem}: {text}" for text in log.read_text(errors="replace").splitlines()]
         return "\n  ".join(told)

@@ -9,6 +9,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 import proxy
 
 _ROOT = Path(__file__).parents[2]
@@ -35,3 +37,11 @@ def test_a_compiled_homeport_can_be_interpreted() -> None:
         text=True,
     )
     assert told.stdout.split() == ["False", ".py"]
+
+
+def test_nobody_else_is_interpreted() -> None:
+    """Whose name begins with ours neither: what is compiled of it may have no source."""
+    (home,) = proxy.__path__
+    assert proxy._interpreted(f"{home}{os.sep}edge").path == f"{home}{os.sep}edge"
+    with pytest.raises(ImportError):
+        proxy._interpreted(f"{home}_of_others")
