@@ -22,7 +22,8 @@ from proxy.admin.api.calls import Asked, Refused
 from proxy.breaker.store import StoreError
 from proxy.record.document import document
 from proxy.record.journal import BadPlace, Journal, Pages
-from proxy.record.kept import BEGINS, read
+from proxy.record.kept import BEGINS
+from proxy.record.recalled import read
 from proxy.routing.decision import Attempted, Decision, Skipped, word
 from proxy.routing.story import explain
 

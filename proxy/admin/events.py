@@ -20,7 +20,8 @@ from proxy.admin.api.calls import Asked, Refused
 from proxy.admin.decisions import record
 from proxy.breaker.store import StoreError
 from proxy.record.journal import BadPlace, Chunk, Journal, Pages
-from proxy.record.kept import BEGINS, read
+from proxy.record.kept import BEGINS
+from proxy.record.recalled import read
 
 _READERS = 32
 _POLL = 0.25

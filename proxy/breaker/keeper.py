@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from typing import Final
 
 from proxy.breaker import machine, meeting
 from proxy.breaker.link import ASK_LIMIT, Link
@@ -38,9 +39,10 @@ from proxy.breaker.state import (
 )
 
 # Every request asks for them: to find a member in its class costs many times as much.
-_GOOD, _NEUTRAL = Hears.GOOD, Hears.NEUTRAL
+_GOOD: Final = Hears.GOOD
+_NEUTRAL: Final = Hears.NEUTRAL
 _FAILURES = (Hears.BAD, Hears.DISABLE_TWICE)
-_CLOSED_ALONE = replace(CLOSED, local=True)
+_CLOSED_ALONE: Final = replace(CLOSED, local=True)
 
 
 class Keeper:
@@ -151,14 +153,18 @@ class Keeper:
         if self._link is not None and not away and self._shared_decides(guard.target, now):
             shared = machine.view(self._link.view(guard.target), now)
             answer = self._link.foresee(guard.target, early=early)
-            return answer if isinstance(answer, View) else replace(permit, kind=answer.kind, seen=shared)
+            if isinstance(answer, View):
+                return answer
+            permit.kind, permit.seen = answer.kind, shared
+            return permit
         alone = self._alone(guard.target, row, now) if away else row.state
         return self._foretold(permit, alone, early, now, local=self._link is not None)
 
     def _foretold(self, permit: Permit, state: State, early: bool, now: float, *, local: bool) -> Permit | View:
         answer = machine.step(state, permit.guard.policy, Acquire("", early), now).answer
         if isinstance(answer, Granted):
-            return replace(permit, kind=answer.kind, seen=replace(machine.view(state, now), local=local))
+            permit.kind, permit.seen = answer.kind, replace(machine.view(state, now), local=local)
+            return permit
         assert answer is not None  # noqa: S101  # the machine answers every Acquire
         return replace(answer, local=local)
 

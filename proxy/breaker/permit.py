@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Final
 
 from proxy.breaker.state import Hears, Policy, View
-from proxy.terms import fact
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,24 +19,37 @@ class Guard:
     policy: Policy
 
 
-@fact
+@dataclass(slots=True, unsafe_hash=True, init=False)
 class Verdict:
     """What an attempt's end says about its target."""
 
-    hears: Hears
-    reason: str = ""
+    hears: Final[Hears]
+    reason: Final[str]
     """A terms.Diagnosis.detail."""
-    whole: bool = True
+    whole: Final[bool]
     """With GOOD: False while the answer has only begun; then `report_end` owes its end."""
-    fault: str = ""
+    fault: Final[str]
     """What it was, in the judge's word: auth, config, quota, rate_limited, …; a latch keeps it."""
-    retry_after: float | None = None
-    exhausted: bool = False
-    credential: bool = False
+    retry_after: Final[float | None]
+    exhausted: Final[bool]
+    credential: Final[bool]
     """It says so of the credential, whatever it is used for."""
 
+    def __init__(
+        self,
+        hears: Hears,
+        reason: str = "",
+        whole: bool = True,
+        fault: str = "",
+        retry_after: float | None = None,
+        exhausted: bool = False,
+        credential: bool = False,
+    ) -> None:
+        self.hears, self.reason, self.whole, self.fault = hears, reason, whole, fault
+        self.retry_after, self.exhausted, self.credential = retry_after, exhausted, credential
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, init=False)
 class Permit:
     """The tier may be tried once."""
 
@@ -49,12 +62,18 @@ class Permit:
     """What the breaker said when it let the request through."""
     epoch: int
     """Of the guard."""
-    shared_epoch: int = 0
-    credential_epoch: int = 0
-    credential_shared_epoch: int = 0
-    token: str | None = None
+    shared_epoch: int
+    credential_epoch: int
+    credential_shared_epoch: int
+    token: str | None
     """Of a probe."""
-    shared: bool = False
+    shared: bool
     """The place was given by the shared view: the guard judges this result like any other."""
-    renewal: asyncio.TimerHandle | None = None
-    settled: bool = False
+    renewal: asyncio.TimerHandle | None
+    settled: bool
+
+    def __init__(self, guard: Guard, request_id: str, began: float, kind: str, seen: View, epoch: int) -> None:
+        self.guard, self.request_id, self.began, self.kind = guard, request_id, began, kind
+        self.seen, self.epoch = seen, epoch
+        self.shared_epoch, self.credential_epoch, self.credential_shared_epoch = 0, 0, 0
+        self.token, self.shared, self.renewal, self.settled = None, False, None, False

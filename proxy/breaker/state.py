@@ -7,10 +7,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import field
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypeVar, dataclass_transform
 
-from proxy.terms import fact
+Noun = TypeVar("Noun")
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def fact(noun: type[Noun]) -> type[Noun]:
+    """A frozen dataclass, for what is made in numbers: that nobody changes it is the type checker's to see.
+
+    One that watches over itself takes ten times as long to make.
+    """
+    return dataclass(slots=True, unsafe_hash=True)(noun)
+
 
 Moment = float
 """A time on the clock of whoever holds the state; other floats are lengths."""

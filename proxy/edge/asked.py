@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote_plus
 
 import orjson
@@ -21,7 +21,7 @@ from proxy.edge.identity import CLIENT_FIELDS, Client, Identity, Named
 from proxy.edge.refusals import Refusal
 from proxy.providers import lenient
 from proxy.routing.bindings import Bindings, Chain
-from proxy.terms import ENDPOINTS, Cause, Diagnosis, Endpoint, Headers, Times, fact
+from proxy.terms import ENDPOINTS, Cause, Diagnosis, Endpoint, Headers, Times
 
 _PATHS = {"/v1" + endpoint.path: endpoint for endpoint in ENDPOINTS}
 MODELS = "/v1/models"
@@ -35,17 +35,20 @@ _NOBODY = Client(None, frozenset())
 _TOTAL, _IMPATIENT = Diagnosis(Cause.TIMEOUT_TOTAL, "total"), Diagnosis(Cause.PATIENCE, "patience")
 
 
-@fact
+@dataclass(slots=True, unsafe_hash=True, init=False)
 class Way:
     """Where a request of an assistant goes, and how long it may take."""
 
-    named: Named
-    chain: Chain | Refusal
-    times: Times
-    total: float
+    named: Final[Named]
+    chain: Final[Chain | Refusal]
+    times: Final[Times]
+    total: Final[float]
     """Seconds from its arrival: as configured, or as its caller will wait."""
-    overrun: Diagnosis
+    overrun: Final[Diagnosis]
     """Which of them it is."""
+
+    def __init__(self, named: Named, chain: Chain | Refusal, times: Times, total: float, overrun: Diagnosis) -> None:
+        self.named, self.chain, self.times, self.total, self.overrun = named, chain, times, total, overrun
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from proxy.edge.asked import Known, known, printable
 from proxy.edge.caller import Caller, Head
@@ -102,7 +103,7 @@ class Exchange:
         self.caller, self.at, self.serving = caller, at, serving
         self.ports = ports = serving.ports
         self.started = ports.clock()
-        self.trail = Trail(request_id, [])
+        self.trail = Trail(request_id)
         self.known: Known | None = None
         """By its head."""
         self.pulse: Pulse | None = None
@@ -229,7 +230,7 @@ def _by_whom(assistant: str | None, tier: str, source: str, model: str, attempts
     ]
 
 
-_UNSAID: Fields = []
+_UNSAID: Final[Fields] = []
 _RETRY_WORDS = frozenset({"retry-after", "x-should-retry", "x-homeport-retry-at"})
 
 

@@ -15,6 +15,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from http import HTTPStatus
+from typing import Final
 
 import httptools
 from aiohttp.helpers import rfc822_formatted_time
@@ -34,7 +35,7 @@ _LENGTH = "content-length"
 _SPECIAL = {_LENGTH: "length", "connection": "connection"} | dict.fromkeys(
     ("transfer-encoding", "content-encoding", "expect", "upgrade"), "foreign"
 )
-_STARTS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}" for status in HTTPStatus}
+_STARTS: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}" for status in HTTPStatus}
 
 KEPT, _LONGEST, _ALL = 1000, 4096, 1024 * 1024
 """Heads that are known at once; bytes of one, and of all together."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 from urllib.parse import urlsplit
 
 from proxy.config.addresses import is_loopback
@@ -17,7 +18,6 @@ from proxy.config.schema import Config
 from proxy.edge import refusals
 from proxy.edge.refusals import Refusal
 from proxy.providers.hops import Passing
-from proxy.terms import fact
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +32,16 @@ class Client:
         return self.assistants is None or assistant in self.assistants
 
 
-@fact
+@dataclass(slots=True, unsafe_hash=True, init=False)
 class Named:
     """The assistant that a request is for."""
 
-    assistant: str
-    by: str
+    assistant: Final[str]
+    by: Final[str]
     """How it was found: header, key, model or default."""
+
+    def __init__(self, assistant: str, by: str) -> None:
+        self.assistant, self.by = assistant, by
 
 
 _ANYONE = Client(None, None)

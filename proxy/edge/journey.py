@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
+from typing import Final
 
 from proxy.edge import refusals
 from proxy.edge.exchange import Exchange, headers_down
@@ -20,9 +21,9 @@ from proxy.routing.verdict import REQUEST_FAULTS
 from proxy.routing.walk import Deadline, Refused, Served, conclude, walk
 from proxy.terms import Abandoned, Accepted, Cause, Diagnosis, Interrupted, Question
 
-_SENT_AT_ONCE = 64 * 1024
+_SENT_AT_ONCE: Final = 64 * 1024
 """Bytes: a socket takes these without waiting for the caller."""
-_ABANDONED = Abandoned()
+_ABANDONED: Final = Abandoned()
 
 
 async def travel(exchange: Exchange, asked: list[Question], chain: Chain, deadline: Deadline) -> None:

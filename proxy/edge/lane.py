@@ -16,21 +16,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from proxy.edge import heads
 from proxy.edge.caller import Caller
 from proxy.edge.heads import Heads, Like
 from proxy.providers.lines import Fields
 
-LARGEST = 128 * 1024
+LARGEST: Final = 128 * 1024
 """Bytes of a request."""
 PATIENCE = 1.0
 """Seconds for the rest of a request; whoever sends slowly has the server, which has limits for that."""
 IDLE = 3600.0
 """Seconds. Long: whoever balances the load must be the first to let go of a connection, or it meets a closed one."""
 _SWEEP = 60.0
-_BODILESS = (204, 304)
+_BODILESS: Final = (204, 304)
 
 
 class Lanes:

@@ -12,7 +12,7 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from aiohttp import web
@@ -35,8 +35,8 @@ from proxy.terms import EMBEDDINGS, RESPONSES, Endpoint, Question
 
 _BODY_IDLE = 30.0
 """Seconds without a byte of a request's body."""
-_JSON = "content-type: application/json"
-_NONE: frozenset[str] = frozenset()
+_JSON: Final = "content-type: application/json"
+_NONE: Final[frozenset[str]] = frozenset()
 
 Answering = Coroutine[Any, Any, Refusal | None]
 """An answer that is under way; what comes of it may be a refusal."""

@@ -12,20 +12,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-from proxy.terms import Binding, Diagnosis, Endpoint, Headers, Question, StreamReader, Usage, fact
+from proxy.terms import Binding, Diagnosis, Endpoint, Headers, Question, StreamReader, Usage
 
 
-@fact
+@dataclass(slots=True, unsafe_hash=True, init=False)
 class Call:
     """A question as one kind of source is asked it."""
 
-    path: str
+    path: Final[str]
     """Below the source's base URL, with its query."""
-    body: bytes
-    dropped: tuple[str, ...] = ()
+    body: Final[bytes]
+    dropped: Final[tuple[str, ...]]
     """Fields of the caller's that are left out."""
+
+    def __init__(self, path: str, body: bytes, dropped: tuple[str, ...] = ()) -> None:
+        self.path, self.body, self.dropped = path, body, dropped
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +43,17 @@ class Uncarried:
     """A sentence for the caller."""
 
 
-@fact
+@dataclass(slots=True, unsafe_hash=True, init=False)
 class Told:
     """A whole JSON answer, as the caller gets it."""
 
-    body: bytes
-    usage: Usage | None
-    model: str | None
+    body: Final[bytes]
+    usage: Final[Usage | None]
+    model: Final[str | None]
     """As the upstream calls it, not yet judged by whether it may be told."""
+
+    def __init__(self, body: bytes, usage: Usage | None, model: str | None) -> None:
+        self.body, self.usage, self.model = body, usage, model
 
 
 class Dialect(Protocol):

@@ -12,7 +12,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from proxy.terms import Cause, fact
+from proxy.terms import Cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Row:
         )
 
 
-@fact
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """All that a row may look at."""
 

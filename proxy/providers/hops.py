@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from proxy.terms import Headers
 
@@ -36,7 +36,7 @@ _NEVER = frozenset(
 """Fields of one connection (RFC 9110, 7.6.1), beside `connection` and what that names."""
 
 
-_ALONE = ("", "keep-alive", "close")
+_ALONE: Final = ("", "keep-alive", "close")
 """What `connection` says where it names no field."""
 
 

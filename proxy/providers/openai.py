@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -33,8 +33,9 @@ from proxy.terms import (
     Usage,
 )
 
-_MODEL, _MODEL_COLON = b'"model"', b'"model":'
-_VALUE = re.compile(rb'\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")', re.DOTALL)
+_MODEL: Final = b'"model"'
+_MODEL_COLON: Final = b'"model":'
+_VALUE: Final = re.compile(rb'\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")', re.DOTALL)
 
 
 def render(question: Question, binding: Binding) -> bytes:
@@ -174,9 +175,8 @@ _NOTHING: Mapping[str, Any] = {}
 class _Reader:
     """What both readers share: events cut, data parsed, and one verdict asked of the subclass."""
 
-    plain: Shape | None = None
-
     def __init__(self, named: Callable[[str], str | None]) -> None:
+        self.plain: Shape | None = None
         self._splitter, self._named = sse.Splitter(), named
         self.usage: Usage | None = None
         self.model: str | None = None

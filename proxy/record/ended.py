@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from proxy.routing.decision import Decision
 
-MOST, WITHIN = 24, 0.02
+MOST: Final = 24
+WITHIN: Final = 0.02
 """Requests that are told of at once, and seconds after which they are at the latest."""
 
 

@@ -16,16 +16,16 @@ import secrets
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from proxy.breaker.store import StoreError
 from proxy.record.pages import BadPlace, Chunk, Pages, Ring
 
 __all__ = ["BadPlace", "Chunk", "Journal", "JournalStatus", "Pages", "Shared"]
 
-LARGEST = 64 * 1024
+LARGEST: Final = 64 * 1024
 """Bytes of an item."""
-BATCH = 250 * 1024
+BATCH: Final = 250 * 1024
 """Bytes of the items that one command takes; with what surrounds them it stays below 256 KiB."""
 PENDING, PENDING_BYTES = 10_000, 16 * 1024 * 1024
 """Items and bytes that may wait for the shared journal."""
@@ -35,7 +35,7 @@ READY, LAST = 0.3, 0.5
 """Seconds that a reader waits for what is pending, and that the last flush takes at most."""
 DROPS = ("too_large", "overflow", "memory", "store")
 """Why an item is dropped."""
-_LINE_END = ord("\n")
+_LINE_END: Final = ord("\n")
 _REPLY = 0.05
 """Seconds that are left for Redis when a reader has waited for its turn."""
 

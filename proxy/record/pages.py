@@ -12,9 +12,9 @@ from array import array
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
-ROOM = 64 * 1024 * 1024
+ROOM: Final = 64 * 1024 * 1024
 """Bytes of items that are kept, in a ring or in the shared journal."""
 PAGE, PAGE_BYTES = 1000, 512 * 1024
 """Items of a chunk at most, and bytes after which it ends; one batch may come on top of the bytes."""

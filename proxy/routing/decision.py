@@ -9,30 +9,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import dataclass
 from functools import lru_cache
-from operator import attrgetter
+from typing import Final
 
 from proxy.breaker.state import CLOSED, View
-from proxy.terms import Usage, fact
+from proxy.terms import Usage
 
 
-@fact
+@dataclass(slots=True, unsafe_hash=True, init=False)
 class Skipped:
     """A tier that was not tried."""
 
-    tier: str
-    source: str
-    model: str
-    reason: str
+    tier: Final[str]
+    source: Final[str]
+    model: Final[str]
+    reason: Final[str]
     """A breaker's word, or unbound, unsupported, too_small_context, deadline."""
-    at: float
-    breaker: View | None = None
+    at: Final[float]
+    breaker: Final[View | None]
     """What its breaker said then; None for a place without a binding."""
-    missing: tuple[str, ...] = ()
+    missing: Final[tuple[str, ...]]
     """With unsupported: what the request needs, and neither the binding declares nor its kind of source has."""
-    uncarried: str = ""
+    uncarried: Final[str]
     """With unsupported: the field that its kind of source cannot be told, as in dialect.Uncarried.detail."""
+
+    def __init__(
+        self,
+        tier: str,
+        source: str,
+        model: str,
+        reason: str,
+        at: float,
+        breaker: View | None = None,
+        missing: tuple[str, ...] = (),
+        uncarried: str = "",
+    ) -> None:
+        self.tier, self.source, self.model, self.reason, self.at = tier, source, model, reason, at
+        self.breaker, self.missing, self.uncarried = breaker, missing, uncarried
 
     @property
     def denied(self) -> bool:
@@ -40,89 +54,170 @@ class Skipped:
         return self.breaker is not None and self.reason == self.breaker.word
 
 
-@fact
+@dataclass(slots=True, unsafe_hash=True, init=False)
 class Attempted:
     """A tier that was tried."""
 
-    tier: str
-    source: str
-    model: str
-    outcome: str
+    tier: Final[str]
+    source: Final[str]
+    model: Final[str]
+    outcome: Final[str]
     """A word of verdict.ATTEMPT_LABELS."""
-    detail: str
-    heard: str
+    detail: Final[str]
+    heard: Final[str]
     """What the breaker was told: good, bad, neutral, …"""
-    started: float
-    ended: float
-    billed: str
+    started: Final[float]
+    ended: Final[float]
+    billed: Final[str]
     """no, maybe or yes."""
-    probe: str | None = None
+    probe: Final[str | None]
     """half_open, early or trickle, when the attempt asked a tier whether it is back."""
-    status: int | None = None
-    connected: float | None = None
-    first_byte: float | None = None
-    first_token: float | None = None
-    reused: bool = False
-    retried: bool = False
-    upstream_id: str | None = None
-    retry_after: float | None = None
+    status: Final[int | None]
+    connected: Final[float | None]
+    first_byte: Final[float | None]
+    first_token: Final[float | None]
+    reused: Final[bool]
+    retried: Final[bool]
+    upstream_id: Final[str | None]
+    retry_after: Final[float | None]
     """Seconds, as the upstream asked."""
-    breaker: View = CLOSED
+    breaker: Final[View]
     """What its breaker said when it let the request through."""
-    dropped: tuple[str, ...] = ()
+    dropped: Final[tuple[str, ...]]
     """Fields of the request that its source was not told, of those that Homeport knows: names, never values."""
+
+    def __init__(
+        self,
+        tier: str,
+        source: str,
+        model: str,
+        outcome: str,
+        detail: str,
+        heard: str,
+        started: float,
+        ended: float,
+        billed: str,
+        probe: str | None = None,
+        status: int | None = None,
+        connected: float | None = None,
+        first_byte: float | None = None,
+        first_token: float | None = None,
+        reused: bool = False,
+        retried: bool = False,
+        upstream_id: str | None = None,
+        retry_after: float | None = None,
+        breaker: View = CLOSED,
+        dropped: tuple[str, ...] = (),
+    ) -> None:
+        self.tier, self.source, self.model = tier, source, model
+        self.outcome, self.detail, self.heard = outcome, detail, heard
+        self.started, self.ended, self.billed, self.probe = started, ended, billed, probe
+        self.status, self.connected, self.first_byte, self.first_token = status, connected, first_byte, first_token
+        self.reused, self.retried, self.upstream_id, self.retry_after = reused, retried, upstream_id, retry_after
+        self.breaker, self.dropped = breaker, dropped
 
     def ending(self, at: float, outcome: str, detail: str, heard: str) -> Attempted:
         """The same, as its answer has ended."""
-        facts = [*_who(self), outcome, detail, heard, self.started, at, *_how(self)]
-        return Attempted(*facts)
+        return Attempted(
+            self.tier,
+            self.source,
+            self.model,
+            outcome,
+            detail,
+            heard,
+            self.started,
+            at,
+            self.billed,
+            self.probe,
+            self.status,
+            self.connected,
+            self.first_byte,
+            self.first_token,
+            self.reused,
+            self.retried,
+            self.upstream_id,
+            self.retry_after,
+            self.breaker,
+            self.dropped,
+        )
 
-
-_NAMES = [each.name for each in fields(Attempted)]
-_who = attrgetter(*_NAMES[: _NAMES.index("outcome")])
-_how = attrgetter(*_NAMES[_NAMES.index("ended") + 1 :])
 
 Step = Skipped | Attempted
 
 
-@fact
+@dataclass(slots=True, unsafe_hash=True, init=False)
 class Decision:
     """How one request was answered, and why so."""
 
-    request_id: str
-    caller_request_id: str | None
+    request_id: Final[str]
+    caller_request_id: Final[str | None]
     """What the caller called its request, cut to 128 characters."""
-    at: float
+    at: Final[float]
     """Unix time of arrival."""
-    started: float
-    replica: str
-    revision: str
+    started: Final[float]
+    replica: Final[str]
+    revision: Final[str]
     """Of the configuration that the request met, from its start to its end."""
-    client: str | None
-    assistant: str | None
-    identified_by: str | None
+    client: Final[str | None]
+    assistant: Final[str | None]
+    identified_by: Final[str | None]
     """How the assistant was found: header, key, model or default."""
-    endpoint: str
-    stream: bool
-    steps: tuple[Step, ...]
-    served: Attempted | None
-    served_model: str | None
+    endpoint: Final[str]
+    stream: Final[bool]
+    steps: Final[tuple[Step, ...]]
+    served: Final[Attempted | None]
+    served_model: Final[str | None]
     """The model that the upstream says it was, cut to 128 characters."""
-    outcome: str
+    outcome: Final[str]
     """success, fallback_success, client_error, exhausted, rejected, cancelled or stream_broken."""
-    code: int
+    code: Final[int]
     """The HTTP status that the caller got; 499 when it left before one was sent."""
-    refusal: str | None
+    refusal: Final[str | None]
     """The error's `code`, where Homeport itself refused."""
-    duration: float
-    first_byte: float | None
+    duration: Final[float]
+    first_byte: Final[float | None]
     """Seconds until the first body byte went to the caller."""
-    waited: float
+    waited: Final[float]
     """Seconds of `duration` that were spent waiting for upstreams and for a slow caller."""
-    body_in: int
-    body_out: int
+    body_in: Final[int]
+    body_out: Final[int]
     """Bytes."""
-    usage: Usage | None
+    usage: Final[Usage | None]
+
+    def __init__(
+        self,
+        request_id: str,
+        caller_request_id: str | None,
+        at: float,
+        started: float,
+        replica: str,
+        revision: str,
+        client: str | None,
+        assistant: str | None,
+        identified_by: str | None,
+        endpoint: str,
+        stream: bool,
+        steps: tuple[Step, ...],
+        served: Attempted | None,
+        served_model: str | None,
+        outcome: str,
+        code: int,
+        refusal: str | None,
+        duration: float,
+        first_byte: float | None,
+        waited: float,
+        body_in: int,
+        body_out: int,
+        usage: Usage | None,
+    ) -> None:
+        self.request_id, self.caller_request_id, self.at, self.started = request_id, caller_request_id, at, started
+        self.replica, self.revision, self.client = replica, revision, client
+        self.assistant, self.identified_by = assistant, identified_by
+        self.endpoint, self.stream, self.steps = endpoint, stream, steps
+        self.served, self.served_model, self.outcome = served, served_model, outcome
+        self.code, self.refusal, self.duration = code, refusal, duration
+        self.first_byte, self.waited, self.body_in, self.body_out = first_byte, waited, body_in, body_out
+        self.usage = usage
 
     @property
     def attempts(self) -> int:

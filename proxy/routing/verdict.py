@@ -10,11 +10,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from proxy.breaker.permit import Verdict
 from proxy.breaker.state import Hears
-from proxy.terms import Abandoned, Accepted, Cause, Diagnosis, Outcome, fact
+from proxy.terms import Abandoned, Accepted, Cause, Diagnosis, Outcome
 
 
 class Onward(StrEnum):
@@ -27,18 +29,21 @@ class Onward(StrEnum):
     """Served, or no tier can help: the answer goes to the caller as it is."""
 
 
-@fact
+@dataclass(slots=True, unsafe_hash=True, init=False)
 class Ruling:
     """The verdict on one attempt."""
 
-    label: str
+    label: Final[str]
     """The outcome's word in metrics and records, from the closed list of docs/metrics.md."""
-    detail: str
+    detail: Final[str]
     """See terms.Diagnosis.detail; empty when served."""
-    onward: Onward
-    verdict: Verdict
-    heard: str
+    onward: Final[Onward]
+    verdict: Final[Verdict]
+    heard: Final[str]
     """What of the verdict is told: its `hears`."""
+
+    def __init__(self, label: str, detail: str, onward: Onward, verdict: Verdict, heard: str) -> None:
+        self.label, self.detail, self.onward, self.verdict, self.heard = label, detail, onward, verdict, heard
 
 
 def _ruling(label: str, detail: str, onward: Onward, verdict: Verdict) -> Ruling:
@@ -73,10 +78,10 @@ _TABLE: Mapping[Cause, tuple[str, Hears, Onward]] = {
     Cause.LOCAL: ("local", Hears.NEUTRAL, Onward.NEXT),
 }
 
-_IF = ((Hears.NEUTRAL, Hears.NEUTRAL.value), (Hears.BAD, Hears.BAD.value))
+_IF: Final = ((Hears.NEUTRAL, Hears.NEUTRAL.value), (Hears.BAD, Hears.BAD.value))
 """What is heard without evidence, and with it."""
 # Members of enums and their values, found once: each time it would cost as much as all else here.
-_RULES = {cause: (label, (hears, hears.value), onward) for cause, (label, hears, onward) in _TABLE.items()}
+_RULES: Final = {cause: (label, (hears, hears.value), onward) for cause, (label, hears, onward) in _TABLE.items()}
 _NEXT, _KEY_INVALID, _CLIENT_FAULT = Onward.NEXT, Cause.KEY_INVALID, Cause.CLIENT_FAULT
 _STATE_NOT_HERE, _TIMEOUT_TOTAL, _PATIENCE = Cause.STATE_NOT_HERE, Cause.TIMEOUT_TOTAL, Cause.PATIENCE
 
@@ -89,8 +94,8 @@ ATTEMPT_LABELS = (*dict.fromkeys((*(label for label, _, _ in _TABLE.values()), "
 """Every word that a Ruling's label can be."""
 
 
-_WHOLE = _ruling("served", "", Onward.STOP, Verdict(Hears.GOOD))
-_BEGUN = _ruling("served", "", Onward.STOP, Verdict(Hears.GOOD, whole=False))
+_WHOLE: Final = _ruling("served", "", Onward.STOP, Verdict(Hears.GOOD))
+_BEGUN: Final = _ruling("served", "", Onward.STOP, Verdict(Hears.GOOD, whole=False))
 
 
 def served(accepted: Accepted) -> Ruling:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Final, Protocol
 
 from proxy.breaker.link import ASK_LIMIT
 from proxy.breaker.permit import Guard, Permit, Verdict
@@ -33,7 +33,6 @@ from proxy.terms import (
     Question,
     Rejected,
     Times,
-    fact,
 )
 
 Send = Callable[[Question, Binding, Times, float, float, Diagnosis, Call | None], tuple[Progress, Awaitable[Outcome]]]
@@ -80,45 +79,50 @@ class Ports:
     clock: Callable[[], float]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, unsafe_hash=True, init=False)
 class Deadline:
-    """How long the caller's request may take until it is committed, and how its attempts are bounded. Seconds.
+    """How long the caller's request may take until it is committed, and how its attempts are bounded. Seconds."""
 
-    Nobody changes one: it is not frozen because that costs what it is worth, once a request.
-    """
-
-    until: float
+    until: Final[float]
     """Absolute."""
-    total: float
+    total: Final[float]
     """From arrival to `until`."""
-    overrun: Diagnosis
+    overrun: Final[Diagnosis]
     """TIMEOUT_TOTAL where the operator set `until`, PATIENCE where the caller did."""
-    times: Times
+    times: Final[Times]
     """As configured."""
 
+    def __init__(self, until: float, total: float, overrun: Diagnosis, times: Times) -> None:
+        self.until, self.total, self.overrun, self.times = until, total, overrun, times
 
-@dataclass(slots=True)
+
 class Trail:
     """The steps so far. The edge keeps it, so that a story cut short is still told."""
 
-    request_id: str
-    steps: list[Step] = field(default_factory=list)
-    waited: float = 0.0
-    """Seconds spent waiting for upstreams."""
-    trying: str | None = None
-    """The tier whose upstream has the request now, until its answer has ended."""
+    __slots__ = ("request_id", "steps", "trying", "waited")
+
+    def __init__(self, request_id: str) -> None:
+        self.request_id = request_id
+        self.steps: list[Step] = []
+        self.waited = 0.0
+        """Seconds spent waiting for upstreams."""
+        self.trying: str | None = None
+        """The tier whose upstream has the request now, until its answer has ended."""
 
 
-@fact
+@dataclass(slots=True, unsafe_hash=True, init=False)
 class Served:
     """A tier's answer, committed."""
 
-    accepted: Accepted
-    attempted: Attempted
-    permit: Permit
+    accepted: Final[Accepted]
+    attempted: Final[Attempted]
+    permit: Final[Permit]
+
+    def __init__(self, accepted: Accepted, attempted: Attempted, permit: Permit) -> None:
+        self.accepted, self.attempted, self.permit = accepted, attempted, permit
 
 
-@fact
+@dataclass(frozen=True, slots=True)
 class Refused:
     """Nobody served."""
 
@@ -160,13 +164,16 @@ async def walk(question: Question, chain: Chain, deadline: Deadline, trail: Trai
     return journey.refusal()
 
 
-@fact
+@dataclass(slots=True, unsafe_hash=True, init=False)
 class _Denied:
     """A tier that fits, and that its breaker kept from being tried."""
 
-    place: int
-    seen: View
-    call: Call | None
+    place: Final[int]
+    seen: Final[View]
+    call: Final[Call | None]
+
+    def __init__(self, place: int, seen: View, call: Call | None) -> None:
+        self.place, self.seen, self.call = place, seen, call
 
 
 async def _early(journey: _Journey, refused: list[_Denied]) -> Served | Refused | None:
@@ -348,9 +355,9 @@ def conclude(served: Served, broke: Interrupted | Abandoned | None, trail: Trail
     return ended
 
 
-_WELL = Verdict(Hears.GOOD)
-_LEFT: Outcome = Abandoned()
-_UNSENT = Progress(0.0)
+_WELL: Final = Verdict(Hears.GOOD)
+_LEFT: Final[Outcome] = Abandoned()
+_UNSENT: Final = Progress(0.0)
 """Of an attempt that a fault of our own kept from beginning."""
 
 

@@ -12,13 +12,15 @@ import time
 from collections.abc import Callable
 from heapq import heappop, heappush
 from types import TracebackType
+from typing import Final
 
 FAR = 4.0
 """Seconds: an alarm rings no later than this, so that it need not be set anew when a far limit comes nearer."""
 _NEAR = 1.0
-_FAR_STEP, _NEAR_STEP = 1 / 4, 1 / 250
+_FAR_STEP: Final = 1 / 4
+_NEAR_STEP: Final = 1 / 250
 """From one ring to the next, for alarms further away than _NEAR seconds and for others."""
-_NEVER = float("inf")
+_NEVER: Final = float("inf")
 
 
 class Bell:

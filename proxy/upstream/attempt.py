@@ -15,7 +15,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -45,18 +45,20 @@ from proxy.upstream.client import Door
 from proxy.upstream.oauth.account import Account
 from proxy.upstream.source import Source
 
-HOLD_BYTES = 1024 * 1024
+HOLD_BYTES: Final = 1024 * 1024
 """Bytes of an uncommitted answer that are held back; more commits it."""
-REWRITTEN_BYTES = 16 * 1024 * 1024
+REWRITTEN_BYTES: Final = 16 * 1024 * 1024
 """Bytes of a JSON answer that is made anew; a longer one is no use."""
 _ERROR_READ = 10.0
 """Seconds for the body of an error answer; what has come by then is what it said."""
-_NO_BYTE = Diagnosis(Cause.TIMEOUT_FIRST_BYTE, "first_byte")
-_JSON = "application/json"
-_NO_TOKEN = Diagnosis(Cause.SLOW, "first_token")
-_IDLE = Diagnosis(Cause.TIMEOUT_IDLE, "idle")
+_NO_BYTE: Final = Diagnosis(Cause.TIMEOUT_FIRST_BYTE, "first_byte")
+_JSON: Final = "application/json"
+_NO_TOKEN: Final = Diagnosis(Cause.SLOW, "first_token")
+_IDLE: Final = Diagnosis(Cause.TIMEOUT_IDLE, "idle")
 # Per stream: to ask the class for one of its members takes ten times as long.
-_LIFE, _DONE, _FAULTS = Sign.LIFE, Sign.DONE, (Sign.ERROR, Sign.FAILED, Sign.GARBAGE)
+_LIFE: Final = Sign.LIFE
+_DONE: Final = Sign.DONE
+_FAULTS: Final = (Sign.ERROR, Sign.FAILED, Sign.GARBAGE)
 _MEANING = {
     "content-type": "type",
     "x-request-id": "id",
@@ -68,7 +70,7 @@ _MEANING = {
     "anthropic-ratelimit-requests-remaining": "requests",
     "anthropic-ratelimit-tokens-remaining": "tokens",
 }
-_MEANS: Names[str, str | None] = Names(lambda name: _MEANING.get(name.lower()))
+_MEANS: Final[Names[str, str | None]] = Names(lambda name: _MEANING.get(name.lower()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +83,8 @@ class Common:
     """By source, model and `requests` or `tokens`: how many more a window has, as the upstream said last."""
 
 
-class Attempt(Alarm, Progress):
-    """One attempt, which is also the alarm that ends it and tells how far it is. Made to be run once."""
+class Attempt(Progress):
+    """One attempt, which also tells how far it is. Made to be run once."""
 
     def __init__(
         self,
@@ -99,8 +101,9 @@ class Attempt(Alarm, Progress):
         running into it means.
         """
         self._question, self._binding, self._times = question, binding, times
-        self.started, self._until, self._overrun = started, until, overrun
-        self._source, self._common, self._bell = source, common, common.bell
+        super().__init__(started)
+        self._until, self._overrun, self._verge = until, overrun, overrun
+        self._source, self._common, self._alarm = source, common, Alarm(common.bell)
 
     async def run(self, door: Door, call: Call | None) -> Outcome:
         """Ask, by `call` if the dialect has made one. Ends as Accepted, Rejected or Failed; the caller owns an Accepted
@@ -110,7 +113,7 @@ class Attempt(Alarm, Progress):
         reply: Reply | None = None
         outcome: Outcome | None = None
         try:
-            with self:
+            with self._alarm:
                 if question.stream or source.gathers:
                     self._set_timer(self.started + self._times.first_byte, _NO_BYTE)
                 else:
@@ -183,11 +186,11 @@ class Attempt(Alarm, Progress):
         if at >= self._until:
             at, diagnosis = self._until, self._overrun
         self._verge = diagnosis
-        self.move(at)
+        self._alarm.move(at)
 
     def _until_end(self) -> None:
         self._verge = self._overrun
-        self.move(self._until)
+        self._alarm.move(self._until)
 
     def _until_next_byte(self) -> None:
         self._set_timer(time.monotonic() + self._times.idle, _IDLE)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from operator import itemgetter
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from proxy.providers import fault_table
@@ -20,16 +21,17 @@ from proxy.upstream.client import Connecting
 from proxy.upstream.oauth.account import Account
 from proxy.upstream.request import Opening, forward_proxy, opening
 
-_KEPT, _LONG = 128, 4096
+_KEPT: Final = 128
+_LONG: Final = 4096
 """How many openings of requests are kept, and of how many bytes."""
-_PIECE = 12
+_PIECE: Final = 12
 """Characters of a secret that are one themselves. A shorter one may be a word that says nothing, like a version."""
-_NAME = 128
+_NAME: Final = 128
 """Characters of an upstream's name for something."""
 _HINT = 6
 """Characters of a piece that remind of it."""
 _FIRST = slice(0, _HINT)
-_LOOKS = tuple(
+_LOOKS: Final = tuple(
     itemgetter(_FIRST, _FIRST, *(slice(at, at + _HINT) for at in range(0, length - _HINT + 1, _PIECE - _HINT + 1)[1:]))
     for length in range(_NAME + 1)
 )

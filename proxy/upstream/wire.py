@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 import httptools
 
@@ -25,12 +25,12 @@ from proxy.terms import Cause, Diagnosis, Headers
 from proxy.upstream import codings
 from proxy.upstream.answer import TRUNCATED, Answer
 
-HIGH = 128 * 1024
-HEADER_BUDGET = 64 * 1024
-_AT_ONCE = 64 * 1024
+HIGH: Final = 128 * 1024
+HEADER_BUDGET: Final = 64 * 1024
+_AT_ONCE: Final = 64 * 1024
 """Bytes of a request's body that are written with its head, and at a time if there are more."""
 _OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
-_EVENT_AND_CHUNK = b"\n\n\r\n"
+_EVENT_AND_CHUNK: Final = b"\n\n\r\n"
 """How the bytes of a stream end, nearly always: with an event, and the chunk that it is."""
 BAD_HTTP = Diagnosis(Cause.SERVER, "bad_http")
 CLOSED = Diagnosis(Cause.NETWORK, "closed")
@@ -296,7 +296,7 @@ def _read(raw: bytes) -> tuple[tuple[str, ...], tuple[int, ...]]:
 
 
 # A source's heads have the same fields nearly every time: their names are read together.
-_NAMES: Names[bytes, tuple[tuple[str, ...], tuple[int, ...]]] = Names(_read)
+_NAMES: Final[Names[bytes, tuple[tuple[str, ...], tuple[int, ...]]]] = Names(_read)
 
 
 def _framed(headers: Headers) -> bool:

@@ -83,9 +83,8 @@ class AccountReader(ResponsesReader):
 class Gatherer:
     """The same stream, read for a caller who asked for none."""
 
-    plain: Shape | None = None
-
     def __init__(self, named: Callable[[str], str | None]) -> None:
+        self.plain: Shape | None = None
         self._reader = AccountReader(named)
         self.usage: Usage | None = None
         self.model: str | None = None

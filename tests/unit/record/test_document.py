@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import orjson
@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.breaker.state import View, Word
-from proxy.record import kept as kept_form
+from proxy.record import recalled
 from proxy.record.document import document
-from proxy.record.kept import BEGINS, kept, read
+from proxy.record.kept import BEGINS, kept
+from proxy.record.recalled import read
 from proxy.routing.decision import Attempted, Decision, Skipped
 from proxy.routing.story import explain
 from proxy.terms import Usage
@@ -90,24 +91,37 @@ def test_facts_are_only_ever_added_behind_the_others() -> None:
     """What was kept by the last version is read by its places: a fact that moves is read as another one."""
     orders = {
         "request_id caller_request_id at started replica revision client assistant identified_by endpoint stream "
-        "served_model outcome code refusal duration first_byte waited body_in body_out": kept_form._PLAIN,
+        "served_model outcome code refusal duration first_byte waited body_in body_out": recalled._DECISION.names,
         "tier source model outcome detail heard started ended billed probe status connected first_byte first_token "
-        "reused retried upstream_id retry_after dropped": kept_form._ATTEMPTED,
-        "tier source model reason at missing uncarried": kept_form._SKIPPED,
-        "word reason since until tripped_by failures fault local": kept_form._VIEW,
-        "input output cache_read reasoning": kept_form._USAGE,
+        "reused retried upstream_id retry_after dropped": recalled._ATTEMPTED.names,
+        "tier source model reason at missing uncarried": recalled._SKIPPED.names,
+        "word reason since until tripped_by failures fault local": recalled._SEEN.names,
+        "input output cache_read reasoning": recalled._USAGE.names,
     }
     for known, now in orders.items():
         assert list(now[: len(known.split())]) == known.split()
 
 
+def test_every_fact_is_recalled() -> None:
+    """One that is added to a noun alone would not be missed otherwise."""
+    nouns: dict[type[Any], tuple[str, ...]] = {
+        Decision: (*recalled._DECISION.names, "steps", "served", "usage"),
+        Attempted: (*recalled._ATTEMPTED.names, "breaker"),
+        Skipped: (*recalled._SKIPPED.names, "breaker"),
+        View: recalled._SEEN.names,
+        Usage: recalled._USAGE.names,
+    }
+    for noun, names in nouns.items():
+        assert {field.name for field in fields(noun)} == set(names)
+
+
 def test_every_fact_is_kept() -> None:
     """One with a default that nobody writes down would not be missed otherwise."""
     (skipped, tried), _, usage, *plain = orjson.loads(kept(decision(usage=Usage(1, 2, 3, 4))))
-    assert len(plain) == len(kept_form._PLAIN)
-    assert len(usage) == len(kept_form._USAGE)
-    assert len(skipped[1]) == len(kept_form._VIEW)
-    assert (len(skipped), len(tried)) == (len(kept_form._SKIPPED) + 2, len(kept_form._ATTEMPTED) + 2)
+    assert len(plain) == len(recalled._DECISION.names)
+    assert len(usage) == len(recalled._USAGE.names)
+    assert len(skipped[1]) == len(recalled._SEEN.names)
+    assert (len(skipped), len(tried)) == (len(recalled._SKIPPED.names) + 2, len(recalled._ATTEMPTED.names) + 2)
 
 
 _NONE = (b"", b"{}", b"[]", b"[[],9,null]", b"[[[true]],null,null]", b'[[],null,null,"req_1"]')

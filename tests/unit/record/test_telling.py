@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from proxy.breaker.state import CLOSED, View, Word
 from proxy.record import kinds
 from proxy.record.journal import Journal
-from proxy.record.kept import kept, read
+from proxy.record.kept import kept
 from proxy.record.kinds import alike
 from proxy.record.lines import Stamps, written
 from proxy.record.log import Log
 from proxy.record.metrics import Metrics
+from proxy.record.recalled import read
 from proxy.record.telling import Telling
 from proxy.routing.bindings import Bindings
 from proxy.routing.decision import Decision, Skipped

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from proxy.breaker.keeper import Keeper
 from proxy.breaker.permit import Guard
-from proxy.breaker.state import Policy, Word
+from proxy.breaker.state import Policy, View, Word
 from proxy.config.schema import Timeouts
 from proxy.providers import kinds
 from proxy.providers.dialect import Call, Dialect, Uncarried
@@ -499,8 +499,9 @@ async def test_a_cut_after_the_commit_is_heard() -> None:
 
 def test_an_ending_changes_nothing_else() -> None:
     """Every other fact of the attempt stays in its place."""
-    facts: list[Any] = [f"fact {number}" for number in range(len(fields(Attempted)))]
-    attempted = Attempted(*facts)
+    words = ("tier", "source", "model", "served", "detail", "good")
+    seen = View(Word.HALF_OPEN)
+    attempted = Attempted(*words, 1.0, 2.0, "yes", "early", 200, 3.0, 4.0, 5.0, True, True, "id", 6.0, seen, ("seed",))
     changed: dict[str, Any] = {"ended": 9.5, "outcome": "stream_broken", "detail": "truncated", "heard": "bad"}
     assert attempted.ending(9.5, "stream_broken", "truncated", "bad") == replace(attempted, **changed)
 

@@ -36,7 +36,8 @@ _EVENT: TypeAdapter[ResponseStreamEvent] = TypeAdapter(ResponseStreamEvent)
 def question(**document: Any) -> Question:
     """A Responses request of these fields; without input it has one."""
     whole = {"model": "any", "input": "Where?", **document}
-    return Question(RESPONSES, orjson.dumps(whole), whole, (), "", whole.get("stream") is True, whole.get("model"))
+    model = whole["model"] if isinstance(whole["model"], str) else None
+    return Question(RESPONSES, orjson.dumps(whole), whole, (), "", whole.get("stream") is True, model)
 
 
 def put(params: Params | None = None, chat: Dialect | None = None, **document: Any) -> Call | Uncarried:
