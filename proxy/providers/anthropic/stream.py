@@ -28,12 +28,11 @@ _GARBAGE = StreamEvent(b"", Sign.GARBAGE)
 class MessagesReader:
     """One streamed answer."""
 
-    plain: Shape | None = None
-
     def __init__(self, named: Callable[[str], str | None], now_unix: float, *, with_usage: bool) -> None:
         """`now_unix` is when the answer is said to be made; `with_usage`: the caller wants it told at the end."""
         self.usage: Usage | None = None
         self.model: str | None = None
+        self.plain: Shape | None = None
         self._splitter, self._moulds = sse.Splitter(), Moulds()
         self._named, self._created = named, int(now_unix)
         self._with_usage = with_usage
