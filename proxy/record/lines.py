@@ -2,14 +2,13 @@
 
 1. A line says what the record says: `told` makes it of that, for whatever decision.
 2. Of decisions that are alike a Line keeps what they have in common as text, and only the rest is put in.
-3. Line and Stamps are the log's thread's alone: one line is written at a time.
+3. Line, Stamps and Names are the log's thread's alone: one line is written at a time.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from itertools import groupby
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -17,40 +16,73 @@ from proxy.record.document import document, milliseconds, writable
 from proxy.routing.decision import Attempted, Decision, reason
 
 _OF_DECISION = frozenset(
-    {"request_id", "caller_request_id", "at", "served_model", "reason", "duration_ms", "first_byte_ms", "overhead_ms"}
-    | {"client", "assistant", "body_in", "body_out", "usage", "steps"}
+    {"request_id", "caller_request_id", "served_model", "reason", "duration_ms", "first_byte_ms", "overhead_ms"}
+    | {"client", "assistant", "body_in", "body_out", "at"}
 )
-"""What differs between decisions whose lines look alike."""
+"""What differs between decisions whose lines look alike; and of what is in them:"""
+_OF_USAGE = frozenset({"input", "output", "cache_read", "reasoning"})
 _OF_STEP = frozenset(
     {"at_ms", "started_ms", "connected_ms", "first_byte_ms", "first_token_ms", "ended_ms"}
     | {"upstream_request_id", "retry_after_s"}
 )
 _OF_BREAKER = frozenset({"since", "until"})
-_SILENT: dict[str, Any] = {"since": None, "until": None}
-_THOUSANDTHS = tuple(f".{number:03d}+00:00" for number in range(1000))
+_GAP = b"\0"
+"""Where it is put in: no JSON has this."""
+_OPEN = orjson.Fragment(_GAP)
+_NAMES: Final = 1000
+_FAR: Final = 10**15
+"""Beyond it numbers may be written otherwise."""
+_WHOLE: Final = tuple([b"%d" % number for number in range(1000)])
+_BEHIND: Final = tuple([str(number / 1000)[1:].encode() for number in range(1000)])
+"""Thousandths, as JSON has them behind a whole number."""
+_THOUSANDTHS: Final = tuple([b'.%03d+00:00"' % number for number in range(1000)])
+_dumps: Final = orjson.dumps
 
 
 class Stamps:
     """Moments as text, in milliseconds: the text of a second is kept for the others in it."""
 
     def __init__(self) -> None:
-        self._second, self._text = -1, ""
+        self._second, self._text = -1, b""
 
     def __call__(self, at: float) -> str:
+        """As datetime writes it."""
+        return self.json(at)[1:-1].decode()
+
+    def json(self, at: float) -> bytes:
+        """The same as JSON."""
         second = int(at)
-        # To the nearest microsecond, of which those that make no millisecond are left out: as datetime writes it.
+        # To the nearest microsecond, of which those that make no millisecond are left out: as datetime does.
         micros = int((at - second) * 1e6 + 0.5)
         if micros >= 1_000_000:
             second, micros = second + 1, 0
         if second != self._second:
-            self._text = datetime.fromtimestamp(second, UTC).isoformat()[: -len("+00:00")]
+            self._text = b'"' + datetime.fromtimestamp(second, UTC).isoformat()[: -len("+00:00")].encode()
             self._second = second
         return self._text + _THOUSANDTHS[micros // 1000]
 
 
-def written(decision: Decision, stamp: Stamps) -> str:
+class Names:
+    """Names as JSON: those of assistants, clients and models, which come again and again."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, bytes] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __call__(self, name: str) -> bytes:
+        known = self._known.get(name)
+        if known is None:
+            if len(self._known) >= _NAMES:
+                self._known.clear()
+            known = self._known[name] = _text(name)
+        return known
+
+
+def written(decision: Decision, stamp: Stamps) -> bytes:
     """With its end."""
-    return _ended(told(decision, stamp))
+    return _json(told(decision, stamp)) + b"\n"
 
 
 def told(decision: Decision, stamp: Stamps) -> dict[str, Any]:
@@ -63,92 +95,111 @@ def told(decision: Decision, stamp: Stamps) -> dict[str, Any]:
 class Line:
     """Makes the same of any decision that looks like `first` (see kinds.py): what they have in common is in it."""
 
-    __slots__ = ("_breakers", "_explained", "_facts", "_stamp", "_steps", "_usage")
+    __slots__ = ("_explained", "_name", "_parts", "_stamp")
 
-    def __init__(self, first: Decision, stamp: Stamps) -> None:
+    def __init__(self, first: Decision, stamp: Stamps, name: Names) -> None:
         facts = told(first, stamp)
-        self._stamp, self._explained = stamp, "reason" in facts
-        self._steps: list[dict[str, Any]] = []
-        self._breakers: list[dict[str, Any]] = []
+        self._stamp, self._name, self._explained = stamp, name, "reason" in facts
+        if "usage" in facts:
+            facts["usage"] = _opened(facts["usage"], _OF_USAGE)
         for step in facts["steps"]:
-            seen = step.get("breaker", _SILENT)
-            dated = seen["since"] is not None or seen["until"] is not None
-            one = _once(step, _OF_STEP | {"breaker"} if dated else _OF_STEP)
-            self._breakers.append(_once(seen, _OF_BREAKER) if dated else {})
-            self._steps.append(one | {"breaker": self._breakers[-1]} if dated else one)
-        self._facts = _once(facts, _OF_DECISION) | {"steps": self._steps}
-        self._usage: dict[str, Any] = facts.get("usage", {})
+            if "breaker" in step:
+                step["breaker"] = _opened(step["breaker"], _OF_BREAKER)
+        facts["steps"] = [_opened(step, _OF_STEP) for step in facts["steps"]]
+        self._parts: list[bytes] = []
+        """What stands between them, and behind each but the last a place for what is put in."""
+        for part in (_json(_opened(facts, _OF_DECISION)) + b"\n").split(_GAP):
+            self._parts += (part, b"")
+        self._parts.pop()
 
-    def of(self, decision: Decision) -> str:
+    def of(self, decision: Decision) -> bytes:
         """With its end."""
-        facts, started, spent = self._facts, decision.started, decision.duration - decision.waited
-        facts["request_id"] = decision.request_id
-        facts["at"] = self._stamp(decision.at)
-        facts["duration_ms"] = milliseconds(decision.duration)
-        facts["overhead_ms"] = milliseconds(spent) if spent > 0.0 else 0.0
-        facts["body_in"], facts["body_out"] = decision.body_in, decision.body_out
-        if decision.client is not None:
-            facts["client"] = decision.client
-        if decision.assistant is not None:
-            facts["assistant"] = decision.assistant
+        started, spent, name = decision.started, decision.duration - decision.waited, self._name
+        # In the order of the record.
+        put = [_text(decision.request_id)]
         if decision.caller_request_id is not None:
-            facts["caller_request_id"] = decision.caller_request_id
+            put.append(_text(decision.caller_request_id))
+        put.append(self._stamp.json(decision.at))
+        if decision.client is not None:
+            put.append(name(decision.client))
+        if decision.assistant is not None:
+            put.append(name(decision.assistant))
         if decision.served_model is not None:
-            facts["served_model"] = decision.served_model
-        if decision.first_byte is not None:
-            facts["first_byte_ms"] = milliseconds(decision.first_byte)
-        if decision.usage is not None:
-            usage, tokens = self._usage, decision.usage
-            usage["input"], usage["output"] = tokens.input, tokens.output
-            usage["cache_read"], usage["reasoning"] = tokens.cache_read, tokens.reasoning
+            put.append(name(decision.served_model))
         if self._explained:
-            facts["reason"] = reason(decision.steps)
-        for step, one, breaker in zip(decision.steps, self._steps, self._breakers, strict=True):
+            put.append(_text(reason(decision.steps)))
+        put.append(_millis(decision.duration))
+        if decision.first_byte is not None:
+            put.append(_millis(decision.first_byte))
+        put.append(_millis(spent if spent > 0.0 else 0.0))
+        put.append(_whole(decision.body_in))
+        put.append(_whole(decision.body_out))
+        usage = decision.usage
+        if usage is not None:
+            put += (_whole(usage.input), _whole(usage.output), _whole(usage.cache_read), _whole(usage.reasoning))
+        for step in decision.steps:
             if isinstance(step, Attempted):
-                _attempt(one, step, started)
+                _attempt(put, step, started)
             else:
-                one["at_ms"] = milliseconds(step.at - started)
-            if breaker and (seen := step.breaker) is not None:
-                breaker["since"] = None if seen.since is None else decision.unix(seen.since)
-                breaker["until"] = None if seen.until is None else decision.unix(seen.until)
-        return _ended(facts)
+                put.append(_millis(step.at - started))
+            seen = step.breaker
+            if seen is not None:
+                if seen.since is not None:
+                    put.append(_json(decision.unix(seen.since)))
+                if seen.until is not None:
+                    put.append(_json(decision.unix(seen.until)))
+        self._parts[1::2] = put
+        return b"".join(self._parts)
 
 
-def _attempt(one: dict[str, Any], step: Attempted, started: float) -> None:
-    one["started_ms"] = milliseconds(step.started - started)
-    one["ended_ms"] = milliseconds(step.ended - started)
+def _attempt(put: list[bytes], step: Attempted, started: float) -> None:
+    put.append(_millis(step.started - started))
     if step.connected is not None:
-        one["connected_ms"] = milliseconds(step.connected - started)
+        put.append(_millis(step.connected - started))
     if step.first_byte is not None:
-        one["first_byte_ms"] = milliseconds(step.first_byte - started)
+        put.append(_millis(step.first_byte - started))
     if step.first_token is not None:
-        one["first_token_ms"] = milliseconds(step.first_token - started)
+        put.append(_millis(step.first_token - started))
+    put.append(_millis(step.ended - started))
     if step.upstream_id is not None:
-        one["upstream_request_id"] = step.upstream_id
+        put.append(_text(step.upstream_id))
     if step.retry_after is not None:
-        one["retry_after_s"] = step.retry_after
+        put.append(_json(step.retry_after))
 
 
 def _there(facts: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def _once(facts: dict[str, Any], varying: frozenset[str]) -> dict[str, Any]:
-    """The same as JSON: what does not vary is one fact under the name of the first, where it follows each other."""
-    found: dict[str, Any] = {}
-    for varies, names in groupby(facts, varying.__contains__):
-        some = {name: facts[name] for name in names}
-        first = next(iter(some))
-        found |= some if varies else {first: orjson.Fragment(_json(some)[len(first) + len('{"":') : -1])}
-    return found
+def _opened(facts: dict[str, Any], varying: frozenset[str]) -> dict[str, Any]:
+    """With a gap for each that varies and is there."""
+    return {name: _OPEN if name in varying and value is not None else value for name, value in facts.items()}
 
 
-def _ended(facts: dict[str, Any]) -> str:
-    return _json(facts, orjson.OPT_APPEND_NEWLINE).decode()
+def _millis(seconds: float) -> bytes:
+    """What `milliseconds` says, as JSON."""
+    exact = seconds * 1e6 + 0.5
+    if not 0.0 <= exact < 1e15:
+        return _json(milliseconds(seconds))
+    micros = int(exact)
+    return _whole(micros // 1000) + _BEHIND[micros % 1000]
 
 
-def _json(facts: dict[str, Any], option: int = 0) -> bytes:
+def _whole(number: int) -> bytes:
+    if number < 0 or number > _FAR:
+        return _json(number)
+    return _WHOLE[number] if number < 1000 else b"%d" % number
+
+
+def _text(text: str) -> bytes:
     try:
-        return orjson.dumps(facts, option=option)
+        return _dumps(text)
     except TypeError:
-        return orjson.dumps(writable(facts), option=option)
+        return _json(text)
+
+
+def _json(what: Any) -> bytes:
+    try:
+        return orjson.dumps(what)
+    except TypeError:
+        return orjson.dumps(writable(what))

@@ -21,7 +21,7 @@ import orjson
 
 from proxy.breaker.state import Moved
 from proxy.record.kinds import Look
-from proxy.record.lines import Line, Stamps, written
+from proxy.record.lines import Line, Names, Stamps, written
 from proxy.routing.decision import Decision, reason
 
 _QUEUE = 10_000
@@ -31,7 +31,7 @@ _GATHER = 0.05
 _AT_ONCE = 4096
 """Bytes that a pipe takes in one piece or not at all: PIPE_BUF of Linux."""
 
-Waiting = tuple[Decision, Look] | Callable[[], str]
+Waiting = tuple[Decision, Look] | Callable[[], bytes]
 """What becomes a line."""
 
 
@@ -41,11 +41,13 @@ class Log:
     `replica` stands in the lines of events where other replicas write to the same place.
     """
 
-    def __init__(self, stream: IO[str], *, human: bool, unix: Callable[[], float], replica: str | None = None) -> None:
+    def __init__(
+        self, stream: IO[bytes], *, human: bool, unix: Callable[[], float], replica: str | None = None
+    ) -> None:
         self._stream, self._human, self._wall, self._replica = stream, human, unix, replica
         self._lines: deque[Waiting] = deque()
         # The thread's alone.
-        self._stamp = Stamps()
+        self._stamp, self._name = Stamps(), Names()
         self._dropped = 0
         self._wake = threading.Event()
         self._stop = threading.Event()
@@ -105,50 +107,49 @@ class Log:
             self._stop.wait(_GATHER)
             if not self._stop.is_set():
                 self._wake.clear()
-            told: list[str] = []
+            told: list[bytes] = []
             while self._lines and len(told) < 500:
                 waiting = self._lines.popleft()
-                told.append(self._told(*waiting) if isinstance(waiting, tuple) else waiting())
+                told.append(self._told(waiting[0], waiting[1]) if isinstance(waiting, tuple) else waiting())
             if self._dropped:
                 lost, self._dropped = self._dropped, 0
                 told.append(self._line(self._wall(), "log_lines_dropped", {"count": lost}))
             if self._lines:
                 self._wake.set()
             try:
-                for piece in ("".join(told),) if self._replica is None else pieces(told):
+                for piece in (b"".join(told),) if self._replica is None else pieces(told):
                     self._stream.write(piece)
                     self._stream.flush()
             except (OSError, ValueError):
                 self._dropped += len(told)
 
-    def _line(self, at: float, what: str, facts: dict[str, Any]) -> str:
+    def _line(self, at: float, what: str, facts: dict[str, Any]) -> bytes:
         if self._replica is not None:
             facts = {"replica": self._replica, **facts}
         if self._human:
             said = " ".join(f"{key}={value}" for key, value in facts.items())
-            return f"{_time(at)} {what} {said}".rstrip() + "\n"
-        return orjson.dumps({"at": self._stamp(at), "event": what, **facts}).decode() + "\n"
+            return _encoded(f"{_time(at)} {what} {said}".rstrip())
+        return orjson.dumps({"at": self._stamp(at), "event": what, **facts}, option=orjson.OPT_APPEND_NEWLINE)
 
-    def _told(self, decision: Decision, look: Look) -> str:
+    def _told(self, decision: Decision, look: Look) -> bytes:
         if self._human:
-            return _human(decision)
+            return _encoded(_human(decision))
         if not look.logged:
             look.logged = True
             return written(decision, self._stamp)
         if look.line is None:
-            look.line = Line(decision, self._stamp)
+            look.line = Line(decision, self._stamp, self._name)
         return look.line.of(decision)
 
 
-def pieces(lines: Iterable[str]) -> Iterator[str]:
+def pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
     """Whole lines, together where they fit into what is taken at once."""
-    piece, room = "", _AT_ONCE
+    piece = b""
     for line in lines:
-        size = len(line.encode())
-        if size > room and piece:
+        if piece and len(piece) + len(line) > _AT_ONCE:
             yield piece
-            piece, room = "", _AT_ONCE
-        piece, room = piece + line, room - size
+            piece = b""
+        piece += line
     if piece:
         yield piece
 
@@ -159,8 +160,12 @@ def _human(decision: Decision) -> str:
     why = reason(decision.steps)
     return (
         f"{_time(decision.at)} {decision.code} {decision.assistant or '-'} {decision.endpoint} {decision.outcome} "
-        f"by {by} in {decision.duration * 1000:.0f} ms{' because ' + why if why else ''} {decision.request_id}\n"
+        f"by {by} in {decision.duration * 1000:.0f} ms{' because ' + why if why else ''} {decision.request_id}"
     )
+
+
+def _encoded(line: str) -> bytes:
+    return f"{line}\n".encode(errors="backslashreplace")
 
 
 def _time(at: float) -> str:
@@ -188,6 +193,6 @@ class _Libraries(logging.Handler):
 
 def to_stderr(unix: Callable[[], float], replica: str | None = None) -> Log:
     """The log of a running replica, and of the libraries in it. Named, it is one of several that write there."""
-    log = Log(sys.stderr, human=sys.stderr.isatty(), unix=unix, replica=replica)
+    log = Log(sys.stderr.buffer, human=sys.stderr.isatty(), unix=unix, replica=replica)
     logging.getLogger().addHandler(_Libraries(log))
     return log

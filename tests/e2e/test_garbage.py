@@ -45,7 +45,7 @@ async def test_an_exchange_that_has_ended_is_gone(first: Simulator, mood: Mood |
     )
     config = load.parse(text, "test", {}, Path())
     assert isinstance(config, Config), config
-    log = Log(io.StringIO(), human=False, unix=time.time)
+    log = Log(io.BytesIO(), human=False, unix=time.time)
     replica = Replica(config, log, None)
     try:
         await replica.start()

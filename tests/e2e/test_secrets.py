@@ -211,7 +211,7 @@ async def test_a_fault_of_our_own_tells_its_place_and_no_words() -> None:
     )
     config = load.parse(text, "test", {}, Path())
     assert isinstance(config, Config), config
-    written = io.StringIO()
+    written = io.BytesIO()
     log = Log(written, human=False, unix=time.time)
 
     async def asked(question: Question) -> Outcome:
@@ -255,7 +255,7 @@ async def test_a_fault_of_our_own_tells_its_place_and_no_words() -> None:
     faults = [line for line in lines if line["event"] == "internal_error"]
     assert [(line["error"], line["request_id"]) for line in faults] == [("LookupError", "req_1")] * 2
     assert all("asked:" in line["place"] for line in faults)
-    assert _told(written.getvalue()) == []
+    assert _told(written.getvalue().decode()) == []
     assert _told(repr(config)) == []
 
 

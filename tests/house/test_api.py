@@ -35,7 +35,7 @@ def calls() -> tuple[Call, ...]:
     """Those that a replica serves."""
     config = load.parse("version: 1\n", "test", {}, Path())
     assert isinstance(config, Config), config
-    log = Log(io.StringIO(), human=False, unix=lambda: 0.0)
+    log = Log(io.BytesIO(), human=False, unix=lambda: 0.0)
     gate = Gate("token", Sessions(lambda: 0.0, lambda: "id"), lambda: 0.0)
     try:
         replica = Replica(config, log, None)

@@ -165,7 +165,7 @@ async def test_a_replica_binds_what_has_changed_beside_its_loop(monkeypatch: pyt
         monkeypatch.setattr(module, name, call)
 
     watched(replica_module, "bind")
-    config, log = _config(1), Log(io.StringIO(), human=False, unix=time.time)
+    config, log = _config(1), Log(io.BytesIO(), human=False, unix=time.time)
     files = iter([_config(1), _config(2)])
     replica = Replica(config, log, lambda: next(files))
     watched(edits, "laid_over")

@@ -47,7 +47,7 @@ class _Watched:
     """A fleet and what its log says."""
 
     def __init__(self, script: str, count: int = 2) -> None:
-        self._stream = io.StringIO()
+        self._stream = io.BytesIO()
         self._log = Log(self._stream, human=False, unix=time.time)
         self._stack = contextlib.ExitStack()
         tally = self._stack.enter_context(shared(count))

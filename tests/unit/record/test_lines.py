@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from proxy.breaker.state import CLOSED, View, Word
 from proxy.record.document import document, milliseconds
 from proxy.record.kinds import alike
-from proxy.record.lines import Line, Stamps, written
+from proxy.record.lines import Line, Names, Stamps, written
 from proxy.routing.decision import Attempted, Decision
 from proxy.terms import Usage
 from tests.unit.record.decisions import AT, OPEN, SERVED, decision
@@ -89,7 +89,7 @@ _CHANGES = st.lists(
 
 def _plain(each: Decision) -> bytes:
     """Such a line, made of the record and of nothing else."""
-    return written(each, Stamps()).encode()
+    return written(each, Stamps())
 
 
 class _Lines:
@@ -98,10 +98,10 @@ class _Lines:
     def __init__(self) -> None:
         self._known: dict[Any, Line] = {}
 
-    def of(self, each: Decision) -> str:
+    def of(self, each: Decision) -> bytes:
         key = alike(each)
         if key not in self._known:
-            self._known[key] = Line(each, Stamps())
+            self._known[key] = Line(each, Stamps(), Names())
         return self._known[key].of(each)
 
 
@@ -112,7 +112,7 @@ def test_a_line_says_the_one_fact_that_differs(in_step: bool, name: str) -> None
     values = (_OF_STEP if in_step else _OF_DECISION)[name]
     for value in (*values, *values):
         each = _changed(_SERVED_AT_ONCE, in_step, name, value)
-        assert lines.of(each).encode() == _plain(each)
+        assert lines.of(each) == _plain(each)
 
 
 def test_every_fact_is_tried() -> None:
@@ -129,8 +129,8 @@ def test_lines_before_it_change_nothing_of_a_line(changes: list[tuple[tuple[bool
         each = _changed(each, in_step, name, value)
         lines.of(decision())
         told = lines.of(each)
-        assert told.encode() == _plain(each)
-        assert told.endswith("}\n")
+        assert told == _plain(each)
+        assert told.endswith(b"}\n")
         facts = orjson.loads(told)
         assert facts["at"] == datetime.fromtimestamp(each.at, UTC).isoformat(timespec="milliseconds")
         record = document(each)
@@ -138,6 +138,16 @@ def test_lines_before_it_change_nothing_of_a_line(changes: list[tuple[tuple[bool
             assert facts.get(of) == record[of]
         for of in ("started_ms", "ended_ms", "connected_ms", "first_byte_ms", "first_token_ms"):
             assert facts["steps"][0].get(of) == record["steps"][0][of]
+
+
+def test_names_make_room() -> None:
+    """However many assistants there are, and each line names its own."""
+    names = Names()
+    line = Line(decision(), Stamps(), names)
+    for number in [*range(2500), 0]:
+        each = decision(assistant=f"bot-{number}")
+        assert line.of(each) == _plain(each)
+        assert len(names) <= 1000
 
 
 def test_what_is_not_there_is_left_out_and_the_rest_stands_in_order() -> None:

@@ -32,13 +32,13 @@ class _Told:
     """Of a replica that writes to memory."""
 
     def __init__(self) -> None:
-        self._stream = io.StringIO()
+        self._stream = io.BytesIO()
         self._log = Log(self._stream, human=False, unix=lambda: AT)
         self._journal = Journal(1000, 60.0, lambda: AT, None)
         self.metrics = Metrics(now(Bindings({}, "1")))
         self.tell = Telling(self.metrics, self._log, self._journal)
 
-    def lines(self) -> list[str]:
+    def lines(self) -> list[bytes]:
         self._log.close()
         return self._stream.getvalue().splitlines(keepends=True)
 
