@@ -9,8 +9,7 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from itertools import accumulate
 from typing import TypeVar
 
@@ -53,7 +52,8 @@ class Spread:
 
     __slots__ = ("_bounds", "_starts", "_sum", "counts", "total")
 
-    def __init__(self, name: str, labels: Mapping[str, str], bounds: Sequence[float]) -> None:
+    def __init__(self, name: str, labels: Mapping[str, str], bounds: list[float]) -> None:
+        """`bounds` are those of all children of its family."""
         self._bounds = bounds
         limits = [{"le": number(bound)} for bound in (*bounds, math.inf)]
         self._starts = [begin(f"{name}_bucket", {**labels, **limit}) for limit in limits]
@@ -63,7 +63,13 @@ class Spread:
         self.total = 0.0
 
     def observe(self, value: float) -> None:
-        self.counts[bisect_left(self._bounds, value)] += 1
+        # One after the other: most are among the first, and compiled that costs a tenth of a search.
+        place = 0
+        for bound in self._bounds:
+            if value <= bound:
+                break
+            place += 1
+        self.counts[place] += 1
         self.total += value
 
     def lines(self) -> Iterator[str]:
