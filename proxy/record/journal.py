@@ -2,10 +2,13 @@
 
 1. An item is one JSON text, and nobody here looks inside. A line break in it, which JSON has between tokens only,
    becomes a space, so that items can be joined by lines.
-2. `put` is on the way of requests: it appends, never waits, makes no task. What it cannot keep is dropped and counted.
+2. `put` and `extend` are on the way of requests: they append, never wait, make no task. What cannot be kept is dropped
+   and counted.
 3. A batch is offered under one number until it is known what became of it, so a lost reply makes no double. It is part
    of what is pending, and is never dropped in favour of what came later.
-4. The shared journal gets at most TURNS commands in any second from one replica, whatever the load and whoever reads.
+4. What else is pending is the newest of the ring, and nowhere else: as objects of their own thousands of items would
+   make every request slower (see pages.py).
+5. The shared journal gets at most TURNS commands in any second from one replica, whatever the load and whoever reads.
 """
 
 from __future__ import annotations
@@ -96,36 +99,43 @@ class Journal:
         self._word = word or secrets.token_hex(5)
         self._ring = Ring(keep, age, unix, self._word)
         self._most = min(keep, PENDING)
-        self._queue: deque[tuple[float, bytes]] = deque()
-        self._bytes = 0
-        """Of the queue."""
+        self._from, self._before = self._ring.next, self._ring.total
+        """The first item that waits for a batch, and how many bytes there were before it. Whether so many may wait is
+        looked at when somebody asks (`_settle`): not whenever one comes.
+        """
         self._batch: _Batch | None = None
         self._number = 0
         self._dropped: Counter[str] = Counter()
         self._early, self._flushing = asyncio.Event(), asyncio.Lock()
+        self._hurried = False
+        """`_early` is set."""
         self._turns: deque[float] = deque(maxlen=TURNS)
         self._asked = float("-inf")
         self._why = ""
 
     def put(self, item: bytes, *, soon: bool = False) -> None:
         """Record it. `soon`: others should see it at once."""
+        self.extend([item], soon=soon)
+
+    def extend(self, items: Sequence[bytes], *, soon: bool = False) -> None:
+        """Record these."""
         if not self._keep:
             return
-        if len(item) > LARGEST:
-            self._dropped["too_large"] += 1
-            return
-        # Asked for as a number: with a text `in` first tries whether that is one, which costs more than the search.
-        if _LINE_END in item:
-            item = item.replace(b"\n", b" ")
-        at = self._ring.append(item)
-        if self._shared is None:
-            return
-        self._queue.append((at, item))
-        self._bytes += len(item)
-        while self._queue and (self._pending > self._most or self._bytes > PENDING_BYTES):
-            self._drop()
-        if (soon or self._bytes >= BATCH) and not self._early.is_set():
-            self._early.set()
+        told: list[bytes] = []
+        for item in items:
+            if len(item) > LARGEST:
+                self._dropped["too_large"] += 1
+            # Asked for as a number: with a text `in` first tries whether that is one, which costs more than the search.
+            elif _LINE_END in item:
+                told.append(item.replace(b"\n", b" "))
+            else:
+                told.append(item)
+        ring = self._ring
+        ring.extend(told)
+        if self._shared is not None and not self._hurried and (soon or ring.total - self._before >= BATCH):
+            self._settle()
+            if soon or ring.total - self._before >= BATCH:
+                self._hurry()
 
     async def run(self) -> None:
         """Bring what is pending to the shared journal, until cancelled."""
@@ -137,11 +147,13 @@ class Journal:
                     await self._early.wait()
             await asyncio.sleep(self._turn_in(APART))
             self._early.clear()
+            self._hurried = False
             # While it is away it is asked even though nothing is pending: status shall not go on saying so.
             if self._pending or self._why:
                 await self._flush()
-            if self._bytes >= BATCH and not self._why:
-                self._early.set()
+            self._settle()
+            if self._ring.total - self._before >= BATCH and not self._why:
+                self._hurry()
 
     def status(self) -> JournalStatus:
         """How it is now."""
@@ -162,7 +174,7 @@ class Journal:
                 async with asyncio.timeout(READY):
                     await self._catch_up(self._now() + READY - _REPLY)
             except TimeoutError:
-                self._why = "timeout"
+                self._is("timeout")
         return (self._ring, self._why) if self._why else (self._shared, None)
 
     async def close(self) -> None:
@@ -176,10 +188,10 @@ class Journal:
                     await self._flush()
                     if self._why:
                         break
-        self._most = 0
+        self._settle()
         self._drop_batch()
-        while self._queue:
-            self._drop()
+        self._most = 0
+        self._settle()
         with contextlib.suppress(StoreError):
             await self._shared.close()
 
@@ -211,39 +223,61 @@ class Journal:
                 else:
                     self._turns.append(self._asked)
                     await shared.add(self._word, self._batch.number, self._batch.items)
+                    self._settle()
                     self._batch = None
             except StoreError as error:
-                self._why = error.word
+                self._is(error.word)
             else:
-                self._why = ""
+                self._is("")
 
     def _next_batch(self) -> None:
+        self._settle()
         oldest = self._wall() - self._age
         if self._batch is not None and self._batch.at < oldest:
             # Were it there, it would be gone by now.
             self._drop_batch()
         if self._batch is not None:
             return
-        while self._queue and self._queue[0][0] < oldest:
-            self._drop()
-        items: list[bytes] = []
-        size, at, most = 0, 0.0, max(1, self._most // 2)
-        while self._queue and len(items) < most and size + len(self._queue[0][1]) < BATCH:
-            at, item = self._queue.popleft()
-            items.append(item)
-            size += len(item) + 1
-            self._bytes -= len(item)
+        items = self._ring.since(self._from, max(1, self._most // 2), BATCH)
         if items:
             self._number += 1
-            self._batch = _Batch(self._number, tuple(items), at)
+            self._begin_at(self._from + len(items))
+            self._batch = _Batch(self._number, tuple(items), self._ring.when(self._from - 1))
+
+    @property
+    def _offered(self) -> int:
+        return 0 if self._batch is None else len(self._batch.items)
 
     @property
     def _pending(self) -> int:
-        return len(self._queue) + (0 if self._batch is None else len(self._batch.items))
+        if self._shared is None:
+            return 0
+        self._settle()
+        return self._ring.next - self._from + self._offered
 
-    def _drop(self) -> None:
-        self._bytes -= len(self._queue.popleft()[1])
-        self._dropped[self._reason()] += 1
+    def _hurry(self) -> None:
+        self._hurried = True
+        self._early.set()
+
+    def _settle(self) -> None:
+        """Drop what is more than may wait, and what is too old to: before anybody is told of it, and before anything
+        changes how much may wait, or why it has to.
+        """
+        ring = self._ring
+        may_wait = min(len(ring), max(0, self._most - self._offered))
+        first = max(self._from, ring.next - may_wait)
+        while ring.total - ring.before(first) > PENDING_BYTES:
+            first += 1
+        if first > self._from:
+            self._dropped[self._reason()] += first - self._from
+            self._begin_at(first)
+
+    def _begin_at(self, number: int) -> None:
+        self._from, self._before = number, self._ring.before(number)
+
+    def _is(self, why: str) -> None:
+        self._settle()
+        self._why = why
 
     def _drop_batch(self) -> None:
         if self._batch is not None:

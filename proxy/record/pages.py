@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -64,13 +64,28 @@ class Pages(Protocol):
 class _Block:
     """Items that follow each other, one behind the other in one piece of memory."""
 
-    __slots__ = ("data", "ends", "times")
+    __slots__ = ("before", "count", "data", "ends", "times")
 
-    def __init__(self) -> None:
+    def __init__(self, before: int) -> None:
+        """`before` it there were so many bytes."""
+        self.before, self.count = before, 0
         self.data, self.times, self.ends = bytearray(), array("d"), array("Q")
+
+    def take(self, items: Sequence[bytes], now: float) -> None:
+        ends, end = list[int](), len(self.data)
+        for item in items:
+            end += len(item)
+            ends.append(end)
+        self.data += b"".join(items)
+        self.ends.fromlist(ends)
+        self.times.fromlist([now] * len(ends))
+        self.count += len(ends)
 
     def start(self, at: int) -> int:
         return self.ends[at - 1] if at else 0
+
+    def item(self, at: int) -> bytes:
+        return bytes(self.data[self.start(at) : self.ends[at]])
 
 
 class Ring:
@@ -84,30 +99,56 @@ class Ring:
         """`keep` items and `age` seconds; `word` is this run's own."""
         self._keep, self._age, self._wall, self._word = keep, age, unix, word
         self._blocks: deque[_Block] = deque()
-        self._first, self._left = 1, 0
-        """The number of the oldest item, and how many of the first block are gone."""
-        self._bytes = 0
-        self.next = 1
-        """The number of the next item."""
+        self._left = 0
+        """How many of the first block are gone."""
+        self.first, self.next = 1, 1
+        """The numbers of the oldest item and of the next one."""
+        self.total = 0
+        """Bytes of all items that there ever were."""
 
     def __len__(self) -> int:
         self._trim(self._wall())
-        return self.next - self._first
+        return self.next - self.first
 
-    def append(self, item: bytes) -> float:
-        """Keep it; the time at which that was."""
-        now, blocks = self._wall(), self._blocks
-        if not blocks or len(blocks[-1].ends) == _BLOCK:
-            blocks.append(_Block())
-        block = blocks[-1]
-        data = block.data
-        data += item
-        block.times.append(now)
-        block.ends.append(len(data))
-        self._bytes += len(item)
-        self.next += 1
+    def extend(self, items: Sequence[bytes]) -> None:
+        """Keep these."""
+        now, blocks, size, put = self._wall(), self._blocks, _BLOCK, 0
+        while put < len(items):
+            if not blocks or blocks[-1].count == size:
+                blocks.append(_Block(self.total))
+            block = blocks[-1]
+            some = items[put : put + size - block.count]
+            block.take(some, now)
+            put += len(some)
+            self.next += len(some)
+            self.total = block.before + len(block.data)
         self._trim(now)
-        return now
+
+    def before(self, number: int) -> int:
+        """How many bytes there ever were before that item, which is kept, or the next one."""
+        if number == self.next:
+            return self.total
+        block, at = self._at(number)
+        return block.before + block.start(at)
+
+    def since(self, number: int, most: int, room: int) -> list[bytes]:
+        """Items from that one on: at most `most`, of fewer bytes than `room` with one more for the end of each."""
+        found: list[bytes] = []
+        while number + len(found) < self.next:
+            block, at = self._at(number + len(found))
+            data, start = bytes(block.data), block.start(at)
+            for end in block.ends[at:]:
+                room -= end - start + 1
+                if room < 0 or len(found) == most:
+                    return found
+                found.append(data[start:end])
+                start = end
+        return found
+
+    def when(self, number: int) -> float:
+        """The time at which that item, which is kept, was put."""
+        block, at = self._at(number)
+        return block.times[at]
 
     async def older(self, than: str | None, most: int) -> Chunk:
         """See Pages."""
@@ -137,12 +178,15 @@ class Ring:
         for number in numbers:
             if size >= PAGE_BYTES:
                 break
-            place, at = divmod(number - self._first + self._left, _BLOCK)
-            block = self._blocks[place]
-            item = bytes(block.data[block.start(at) : block.ends[at]])
+            block, at = self._at(number)
+            item = block.item(at)
             size += len(item)
             found.append((self._place(number), item))
         return tuple(found)
+
+    def _at(self, number: int) -> tuple[_Block, int]:
+        place, at = divmod(number - self.first + self._left, _BLOCK)
+        return self._blocks[place], at
 
     def _place(self, number: int) -> str:
         return f"ring-{self._word}-{number}"
@@ -161,14 +205,19 @@ class Ring:
         return int(found[2])
 
     def _trim(self, now: float) -> None:
-        blocks = self._blocks
-        while (held := self.next - self._first) and (
-            held > self._keep or self._bytes > ROOM or blocks[0].times[self._left] < now - self._age
+        self._forget(self.next - self.first - self._keep)
+        while self.first < self.next and (
+            self.total - self.before(self.first) > ROOM or self._blocks[0].times[self._left] < now - self._age
         ):
-            block, at = blocks[0], self._left
-            self._bytes -= block.ends[at] - block.start(at)
-            self._first += 1
-            self._left += 1
-            if self._left == len(block.ends):
-                blocks.popleft()
+            self._forget(1)
+
+    def _forget(self, count: int) -> None:
+        """So many of the oldest."""
+        while count > 0:
+            some = min(count, self._blocks[0].count - self._left)
+            count -= some
+            self.first += some
+            self._left += some
+            if self._left == self._blocks[0].count:
+                self._blocks.popleft()
                 self._left = 0

@@ -22,18 +22,18 @@ class Telling:
     def __call__(self, ended: Sequence[Decision]) -> None:
         """Tell of these. A fault in telling one story takes no other away."""
         logged: list[tuple[Decision, Look]] = []
+        recorded: list[bytes] = []
         for each in ended:
             try:
-                self._tell(each, logged)
+                kind = self._kinds.of(each)
+                kind.counts.add(each)
+                logged.append((each, kind.look))
+                if self._journal is not None:
+                    recorded.append(kept(each))
             except Exception as error:  # noqa: BLE001  # whatever the bug, the others are told of and we learn of it
                 self._log.decisions(logged)
                 logged = []
                 self._log.failed(each.request_id, error)
         self._log.decisions(logged)
-
-    def _tell(self, decision: Decision, logged: list[tuple[Decision, Look]]) -> None:
-        kind = self._kinds.of(decision)
-        kind.counts.add(decision)
-        logged.append((decision, kind.look))
         if self._journal is not None:
-            self._journal.put(kept(decision))
+            self._journal.extend(recorded)

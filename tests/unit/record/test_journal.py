@@ -46,7 +46,7 @@ async def _all(pages: Pages) -> list[bytes]:
 def _ring(keep: int = 10, age: float = _DAY, clock: Clock | None = None, count: int = 0) -> Ring:
     ring = Ring(keep, age, clock or Clock(), "a1")
     for each in range(count):
-        ring.append(b"%d" % each)
+        ring.extend([b"%d" % each])
     return ring
 
 
@@ -66,7 +66,7 @@ async def test_the_ring_forgets_what_is_too_old() -> None:
     clock = Clock()
     ring = _ring(age=60, clock=clock, count=2)
     clock.now += 61
-    ring.append(b"new")
+    ring.extend([b"new"])
     assert _items(await ring.newer(None)) == [b"new"]
     clock.now += 61
     assert len(ring) == 0
@@ -79,7 +79,7 @@ async def test_the_ring_is_bounded_in_bytes() -> None:
     ring = Ring(1_000_000, _DAY, Clock(), "a1")
     item = bytes(64 * 1024)
     for _ in range(ROOM // len(item) + 10):
-        ring.append(item)
+        ring.extend([item])
     assert len(ring) == ROOM // len(item)
 
 
@@ -92,7 +92,7 @@ async def test_pages_of_the_ring_meet_without_loss_or_repeat() -> None:
         chunk = await ring.older(place, 10)
         found += _items(chunk)
         place, more, pages = chunk.items[-1][0], chunk.more, pages + 1
-        ring.append(b"later")
+        ring.extend([b"later"])
         assert not chunk.gap
     assert found == [b"%d" % each for each in range(24, -1, -1)]
     assert pages == 3
@@ -107,7 +107,7 @@ async def test_a_chunk_is_bounded_in_items_and_in_bytes() -> None:
     assert (len(chunk.items), chunk.more) == (PAGE, True)
     big = _ring(keep=100)
     for _ in range(20):
-        big.append(bytes(64 * 1024))
+        big.extend([bytes(64 * 1024)])
     for chunk in (await big.newer(None), await big.older(None, 20)):
         assert (len(chunk.items), chunk.more) == (PAGE_BYTES // (64 * 1024), True)
 
@@ -118,7 +118,7 @@ async def test_a_tail_sees_each_item_once() -> None:
     place = slow = await ring.end()
     seen = []
     for each in range(12):
-        ring.append(b"new %d" % each)
+        ring.extend([b"new %d" % each])
         chunk = await ring.newer(place)
         seen += _items(chunk)
         place = chunk.items[-1][0]
@@ -136,7 +136,7 @@ async def test_a_tail_that_began_at_an_empty_ring_misses_nothing() -> None:
     place = await ring.end()
     assert await ring.newer(place) == Chunk((), False, False)
     assert await ring.older(place, 5) == Chunk((), False, False)
-    ring.append(b"first")
+    ring.extend([b"first"])
     chunk = await ring.newer(place)
     assert (_items(chunk), chunk.gap) == ([b"first"], False)
 
