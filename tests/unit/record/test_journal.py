@@ -198,6 +198,16 @@ async def test_an_item_that_is_too_large_is_counted() -> None:
     assert (journal.status().held, journal.status().dropped) == (1, {"too_large": 1})
 
 
+async def test_several_are_put_at_once() -> None:
+    """In their order; what cannot be kept is counted, and the others are kept."""
+    journal = Journal(10, _DAY, Clock(), None, "a1")
+    journal.extend([b"1", bytes(journals.LARGEST + 1), b"2\n"])
+    journal.extend([])
+    pages, _ = await journal.reading()
+    assert _items(await pages.newer(None)) == [b"1", b"2 "]
+    assert journal.status().dropped == {"too_large": 1}
+
+
 @pytest.mark.parametrize(("word", "reason"), [("refused", "store"), ("memory", "memory"), (None, "overflow")])
 def test_what_may_wait_is_bounded_and_the_rest_counted(word: str | None, reason: str) -> None:
     """In items, by why it has to wait; all of it stays in the ring, and the newest arrive."""
@@ -286,6 +296,26 @@ def test_batches_go_every_half_second_and_transitions_at_once() -> None:
         running.cancel()
 
     virtual.run(work())
+
+
+def test_a_batch_that_is_full_goes_early_but_what_may_not_wait_hurries_nobody() -> None:
+    """Of the same bytes, where ten items are kept or all of them."""
+
+    async def work(keep: int, early: int, later: int) -> None:
+        shared = JournalModel()
+        journal = Journal(keep, _DAY, Clock(), shared)
+        running = asyncio.get_running_loop().create_task(journal.run())
+        await asyncio.sleep(0)
+        for _ in range(60):
+            journal.put(bytes(5000))
+        await asyncio.sleep(journals.EVERY - 0.01)
+        assert len(shared.items) == early
+        await asyncio.sleep(0.02)
+        assert len(shared.items) == later
+        running.cancel()
+
+    virtual.run(work(10, 0, 5))
+    virtual.run(work(100, 50, 60))
 
 
 class Counting(JournalModel):
