@@ -1,33 +1,36 @@
 """What decisions have in common: most are like one before in all but ids, moments, lengths, sizes and tokens.
 
-1. What is alike counts in the same series, and stands the same way in the log: that is found once.
-2. Whose request it was tells the series apart, but nothing else of a line: a line looks alike for all assistants, of
-   which there may be thousands.
-3. The other facts are never in a kind. Whether they are there is, where something is told of them or not.
-4. What is met for the first time is only counted: how a line of it looks is kept when it is met again.
+1. What is alike stands the same way in the log, and counts in the same series but for whose it was: that is found once.
+   A line looks alike for all assistants, of which there may be thousands.
+2. The other facts are never compared. Whether they are there is, where something is told of them or not.
+3. What is met for the first time is only counted: how a line of it looks is kept when it is met again.
+4. A decision is compared with those that were met, fact by fact: to make a key of fifty facts and hash it costs more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
-from proxy.breaker.state import CLOSED, View
+from proxy.breaker.state import View
 from proxy.record.lines import Line
 from proxy.record.metrics import Counts
 from proxy.routing.decision import Attempted, Decision, Skipped
 
 _MOST, _LOOKS = 20_000, 1000
-"""Kinds that are kept, at a kilobyte each, and looks of lines, at a few. Those of a former configuration make room with
-all others.
+"""Kinds that are kept, at half a kilobyte each, and looks of lines, at a few. Those of a former configuration make room
+with all others.
 """
+_COMPARED: Final = 16
+"""Looks that a decision is compared with at most: the newest of those that went the same way."""
 
-Alike = tuple[object, ...]
+Way = tuple[str, str, bool, str, str, str, str]
 
 
 @dataclass(slots=True, eq=False)
 class Look:
-    """How lines of decisions look that are alike but for whose they are. The log's thread's alone."""
+    """How lines of decisions look that are alike. The log's thread's alone."""
 
     logged: bool = False
     line: Line | None = None
@@ -35,10 +38,19 @@ class Look:
 
 @dataclass(slots=True, eq=False)
 class Kind:
-    """What is known of decisions that are alike."""
+    """What is known of decisions that are alike, and of one assistant."""
 
     counts: Counts
     look: Look
+
+
+class _Met:
+    """What is known of those that are alike."""
+
+    def __init__(self, first: Decision) -> None:
+        self.first, self.look = first, Look()
+        self.kinds: dict[str | None, Kind] = {}
+        """By assistant."""
 
 
 class Kinds:
@@ -47,108 +59,139 @@ class Kinds:
     def __init__(self, counts: Callable[[Decision], Counts]) -> None:
         """`counts` finds what a decision is counted in."""
         self._counts = counts
-        self._kinds: dict[Alike, Kind] = {}
-        self._looks: dict[Alike, Look] = {}
+        self._met: dict[Way, list[_Met]] = {}
+        self._kinds, self._looks = 0, 0
 
     def __len__(self) -> int:
-        return max(len(self._kinds), len(self._looks))
+        return max(self._kinds, self._looks)
 
     def of(self, decision: Decision) -> Kind:
         """Its kind."""
-        key = alike(decision)
-        return self._kinds.get(key) or self._met(key, decision)
+        way = _way(decision)
+        known = self._met.get(way)
+        if known is not None:
+            for met in known:
+                if alike(decision, met.first):
+                    kind = met.kinds.get(decision.assistant)
+                    return self._new(met, decision) if kind is None else kind
+        return self._new(self._look(way, decision), decision)
 
-    def _met(self, key: Alike, decision: Decision) -> Kind:
-        look = self._looks.get(key[2:])
-        if look is None:
-            if len(self._looks) >= _LOOKS:
-                self._looks.clear()
-            look = self._looks[key[2:]] = Look()
-        if len(self._kinds) >= _MOST:
-            self._kinds.clear()
-        kind = self._kinds[key] = Kind(self._counts(decision), look)
+    def _new(self, met: _Met, decision: Decision) -> Kind:
+        if self._kinds >= _MOST:
+            for known in self._met.values():
+                for each in known:
+                    each.kinds.clear()
+            self._kinds = 0
+        self._kinds += 1
+        kind = met.kinds[decision.assistant] = Kind(self._counts(decision), met.look)
         return kind
 
+    def _look(self, way: Way, decision: Decision) -> _Met:
+        if self._looks >= _LOOKS:
+            self._met.clear()
+            self._kinds = self._looks = 0
+        known = self._met.setdefault(way, [])
+        if len(known) == _COMPARED:
+            self._kinds -= len(known.pop().kinds)
+            self._looks -= 1
+        self._looks += 1
+        met = _Met(decision)
+        known.insert(0, met)
+        return met
 
-def alike(decision: Decision) -> Alike:
-    """The same for all that are of one kind. The first two facts say whose it was."""
-    served, steps, usage = decision.served, decision.steps, decision.usage
+
+def _way(decision: Decision) -> Way:
+    """What tells most of them apart."""
+    outcome, endpoint, stream, steps = decision.outcome, decision.endpoint, decision.stream, decision.steps
+    if not steps:
+        return outcome, endpoint, stream, "", "", "", ""
+    first, last = steps[0], steps[-1]
+    return outcome, endpoint, stream, first.source, first.model, last.source, last.model
+
+
+def alike(one: Decision, other: Decision) -> bool:
+    """Whether they are, whosever they are."""
+    steps, others = one.steps, other.steps
+    if not (
+        one.outcome == other.outcome
+        and one.endpoint == other.endpoint
+        and one.stream == other.stream
+        and one.code == other.code
+        and one.revision == other.revision
+        and one.replica == other.replica
+        and one.identified_by == other.identified_by
+        and one.refusal == other.refusal
+        and (one.assistant is None) == (other.assistant is None)
+        and (one.client is None) == (other.client is None)
+        and (one.caller_request_id is None) == (other.caller_request_id is None)
+        and (one.served_model is None) == (other.served_model is None)
+        and (one.first_byte is None) == (other.first_byte is None)
+        and (one.usage is None) == (other.usage is None)
+        and (one.body_in > 0) == (other.body_in > 0)
+        and len(steps) == len(others)
+    ):
+        return False
+    found = False
+    for place in range(len(steps)):
+        step, like = steps[place], others[place]
+        if (step is one.served) != (like is other.served):
+            return False
+        found = found or step is one.served
+        if isinstance(step, Attempted):
+            if not (isinstance(like, Attempted) and _attempts(step, like)):
+                return False
+        elif isinstance(like, Attempted) or not _skips(step, like):
+            return False
+    if one.served is None or other.served is None:
+        return one.served is other.served
+    return found or _attempts(one.served, other.served)
+
+
+def _attempts(one: Attempted, other: Attempted) -> bool:
     return (
-        decision.assistant,
-        decision.client,
-        decision.assistant is None,
-        decision.client is None,
-        decision.caller_request_id is None,
-        decision.served_model is None,
-        decision.first_byte is None,
-        decision.body_in > 0,
-        usage is None,
-        decision.replica,
-        decision.revision,
-        decision.identified_by,
-        decision.endpoint,
-        decision.stream,
-        decision.outcome,
-        decision.code,
-        decision.refusal,
-        None if served is None else True if steps and steps[-1] is served else _served(decision, served),
-        *[_attempt(step) if isinstance(step, Attempted) else _skip(step) for step in steps],
+        one.source == other.source
+        and one.model == other.model
+        and one.tier == other.tier
+        and one.outcome == other.outcome
+        and one.detail == other.detail
+        and one.heard == other.heard
+        and one.billed == other.billed
+        and one.probe == other.probe
+        and one.status == other.status
+        and one.reused == other.reused
+        and one.retried == other.retried
+        and (one.connected is None) == (other.connected is None)
+        and (one.first_byte is None) == (other.first_byte is None)
+        and (one.first_token is None) == (other.first_token is None)
+        and (one.upstream_id is None) == (other.upstream_id is None)
+        and (one.retry_after is None) == (other.retry_after is None)
+        and one.dropped == other.dropped
+        and (one.breaker is other.breaker or _views(one.breaker, other.breaker))
     )
 
 
-def _served(decision: Decision, served: Attempted) -> object:
-    for place, step in enumerate(decision.steps):
-        if step is served:
-            return "step", place
-    return _attempt(served)
-
-
-def _attempt(step: Attempted) -> Alike:
+def _skips(one: Skipped, other: Skipped) -> bool:
+    seen, like = one.breaker, other.breaker
     return (
-        step.connected is None,
-        step.first_byte is None,
-        step.first_token is None,
-        step.upstream_id is None,
-        step.retry_after is None,
-        step.tier,
-        step.source,
-        step.model,
-        step.outcome,
-        step.detail,
-        step.heard,
-        step.billed,
-        step.probe,
-        step.status,
-        step.reused,
-        step.retried,
-        step.dropped,
-        None if step.breaker is CLOSED else _view(step.breaker),
+        one.source == other.source
+        and one.model == other.model
+        and one.tier == other.tier
+        and one.reason == other.reason
+        and one.missing == other.missing
+        and one.uncarried == other.uncarried
+        and (seen is like or (seen is not None and like is not None and _views(seen, like)))
     )
 
 
-def _skip(step: Skipped) -> Alike:
-    seen = step.breaker
+def _views(one: View, other: View) -> bool:
+    # By what they say: whoever asks a shared store gets a new one each time.
     return (
-        step.tier,
-        step.source,
-        step.model,
-        step.reason,
-        step.missing,
-        step.uncarried,
-        None if seen is None else _view(seen),
-    )
-
-
-def _view(seen: View) -> Alike:
-    # By what it says: whoever asks a shared store gets a new one each time.
-    return (
-        seen is CLOSED,
-        seen.since is None,
-        seen.until is None,
-        seen.word,
-        seen.reason,
-        seen.tripped_by,
-        seen.failures,
-        seen.fault,
-        seen.local,
+        one.word == other.word
+        and one.reason == other.reason
+        and one.tripped_by == other.tripped_by
+        and one.failures == other.failures
+        and one.fault == other.fault
+        and one.local == other.local
+        and (one.since is None) == (other.since is None)
+        and (one.until is None) == (other.until is None)
     )

@@ -182,7 +182,8 @@ def _millis(seconds: float) -> bytes:
     if not 0.0 <= exact < 1e15:
         return _json(milliseconds(seconds))
     micros = int(exact)
-    return _whole(micros // 1000) + _BEHIND[micros % 1000]
+    whole = micros // 1000
+    return (_WHOLE[whole] if whole < 1000 else b"%d" % whole) + _BEHIND[micros % 1000]
 
 
 def _whole(number: int) -> bytes:

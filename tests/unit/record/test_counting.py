@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.record.kinds import Alike, alike
-from proxy.record.metrics import Counts, Metrics
+from proxy.record.kinds import Kinds
+from proxy.record.metrics import Metrics
 from proxy.routing.bindings import Bindings
 from proxy.routing.decision import Decision
 from tests.unit.record.now import now
@@ -26,14 +26,11 @@ def _counted(metrics: Metrics) -> list[str]:
 def test_what_is_known_from_others_like_it_changes_no_count(decisions: list[Decision]) -> None:
     """Series, their order, their values and when each tier was last used."""
     knowing, finding = _metrics(), _metrics()
-    kinds: dict[Alike, Counts] = {}
+    kinds = Kinds(knowing.counts)
     for each in decisions:
         # The first of its kind twice, so that something is known of it.
         for _ in range(2):
-            key = alike(each)
-            if key not in kinds:
-                kinds[key] = knowing.counts(each)
-            kinds[key].add(each)
+            kinds.of(each).counts.add(each)
             finding.counts(each).add(each)
     assert _counted(knowing) == _counted(finding)
     for assistant in ("", "bot", "other"):

@@ -96,13 +96,14 @@ class _Lines:
     """As the log makes them: of what each is like."""
 
     def __init__(self) -> None:
-        self._known: dict[Any, Line] = {}
+        self._known: list[tuple[Decision, Line]] = []
 
     def of(self, each: Decision) -> bytes:
-        key = alike(each)
-        if key not in self._known:
-            self._known[key] = Line(each, Stamps(), Names())
-        return self._known[key].of(each)
+        for first, line in self._known:
+            if alike(each, first):
+                return line.of(each)
+        self._known.append((each, Line(each, Stamps(), Names())))
+        return self._known[-1][1].of(each)
 
 
 @pytest.mark.parametrize(("in_step", "name"), _FACTS)
