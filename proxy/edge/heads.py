@@ -2,10 +2,10 @@
 
 1. A head that is not plainly one of the lane's is none: what is wrong with it is for the server to say.
 2. A head is read once: the next like it, and nearly every one is like one before it, is known by its bytes. Two are
-   alike when they differ in the digits of their one length alone. Where a connection's last head is known to be like
-   the next one, its two pieces are compared in their place, and nothing is cut out or looked up.
-3. Heads that differ also in the name of the assistant, of which there may be thousands, are read once as well: they
-   share a Head without that field, and each has its name beside it.
+   alike when they differ in the digits of their one length alone, and in the name of the assistant, of which there may
+   be thousands: they share a Head without that field, and each has its name beside it.
+3. Where a connection's last head is like the next one, its pieces are compared in their place, and nothing but a name
+   is cut out.
 4. Nothing that a header holds can end its line early.
 """
 
@@ -47,35 +47,80 @@ def _field(name: str, value: str) -> re.Pattern[bytes]:
     return re.compile(f"\r\n{''.join(letters)}:[ \t]*({value})\r\n".encode())
 
 
-_DIGITS, _NAME = _field(_LENGTH, "[0-9]{1,9}"), "[!-~]{1,128}"
+_DIGITS_MOST: Final = 9
+_NAME_MOST: Final = 128
+_NOT: Final = -1
+"""There is no such thing."""
+_DIGITS, _NAME = _field(_LENGTH, f"[0-9]{{1,{_DIGITS_MOST}}}"), f"[!-~]{{1,{_NAME_MOST}}}"
 Read = tuple[Head, int]
 """What a head says, and how many bytes follow it."""
+Pieces = tuple[bytes, bytes, bytes]
 
 
 class Like:
-    """What heads say that differ in the digits of their one length alone. It holds their caller's key, as what was
-    parsed of it does: nothing of it is ever shown.
+    """What heads say that differ in the digits of their one length alone, and in a name that is kept apart. It holds
+    their caller's key, as what was parsed of it does: nothing of it is ever shown.
     """
 
-    __slots__ = ("_after", "_before", "head", "named")
+    __slots__ = ("_after", "_before", "_between", "_name", "_turned", "end", "head", "named", "start")
 
-    def __init__(self, head: Head, before: bytes, after: bytes, named: str) -> None:
-        """`before` the digits, and `after` them up to the body; `named`: see Head.apart."""
-        self.head, self._before, self._after, self.named = head, before, after, named
+    def __init__(self, head: Head, pieces: Pieces, named: str, turned: bool) -> None:
+        """`pieces`: what stands before and behind the digits, and between them and the name if one is kept apart;
+        `turned`: the name is behind them. `named`: see Head.apart.
+        """
+        self.head, self.named, self._name, self._turned = head, named, named.encode(), turned
+        self._before, self._between, self._after = pieces
+        self.start = self.end = 0
+        """Of the body of the last request that began with one of them."""
 
-    def span(self, data: bytes) -> tuple[int, int] | None:
-        """Of a request that begins with one of them: where its body begins, and where it ends."""
-        # Of a head that was read each line is one field. The lines before the digits and after them are those of that
-        # head, so this is its one length, and what follows it begins another line, as it did there.
+    def fits(self, data: bytes) -> bool:
+        """Does a request begin with one of them? Then it is known where its body is, and whom it names."""
+        # Of a head that was read each line is one field. The pieces are those of that head, and nothing that may stand
+        # between them ends a line: so this is its one length, and what follows it begins another line, as it did there.
         if not data.startswith(self._before):
-            return None
+            return False
         at = len(self._before)
-        end = data.find(b"\r", at, at + 10)
-        digits = data[at:end]
-        if not digits.isdigit() or not data.startswith(self._after, end):
-            return None
-        start = end + len(self._after)
-        return start, start + int(digits)
+        if not self.named:
+            length, at = _number(data, at)
+        elif self._turned:
+            length, at = _number(data, at)
+            at = self._called(data, _behind(self._between, data, at))
+        else:
+            length, at = _number(data, _behind(self._between, data, self._called(data, at)))
+        self.start = at = _behind(self._after, data, at)
+        self.end = at + length
+        return at >= 0
+
+    def _called(self, data: bytes, at: int) -> int:
+        """Note the name that stands there: where it ends, or _NOT."""
+        end, most = at, min(at + _NAME_MOST, len(data)) if at >= 0 else _NOT
+        while end < most and 0x21 <= data[end] <= 0x7E:
+            end += 1
+        if end == at:
+            return _NOT
+        name = data[at:end]
+        if name != self._name:
+            self._name, self.named = name, name.decode()
+        return end
+
+
+def _behind(piece: bytes, data: bytes, at: int) -> int:
+    """Where the piece ends that stands there, or _NOT."""
+    end = at + len(piece)
+    return end if at >= 0 and data[at:end] == piece else _NOT
+
+
+def _number(data: bytes, at: int) -> tuple[int, int]:
+    """What the digits say that stand there, and where they end, or _NOT."""
+    number, end, most = 0, at, min(at + _DIGITS_MOST, len(data)) if at >= 0 else _NOT
+    while end < most and 0x30 <= (digit := data[end]) <= 0x39:
+        number = number * 10 + digit - 0x30
+        end += 1
+    return number, end if end > at else _NOT
+
+
+def _fitting(like: Like, data: bytes) -> Like | None:
+    return like if like.fits(data) else None
 
 
 class Heads:
@@ -89,7 +134,7 @@ class Heads:
         """
         self._apart = apart
         self._name = _field(apart, _NAME) if apart else None
-        self._known: dict[tuple[bytes, ...], Head] = {}
+        self._known: dict[Pieces, Head] = {}
         self._bytes = 0
 
     @property
@@ -98,20 +143,22 @@ class Heads:
         return len(self._known)
 
     def like(self, data: bytes) -> Like | None:
-        """What the head that `data` begins with is like; None if it is not whole, or not plainly one of the lane's."""
+        """What fits the request that `data` begins with; None if its head is not whole, or not plainly the lane's."""
         end = data.find(b"\r\n\r\n") + 4
         length = _DIGITS.search(data, 0, end) if 4 <= end <= HEAD else None
         if length is None:
             return None
         at, behind = length.span(1)
-        before, after, named = data[:at], data[behind:end], ""
-        key: tuple[bytes, ...] = before, after
+        alone: Pieces = data[:at], b"", data[behind:end]
+        pieces, named, turned = alone, "", False
         if self._name is not None and (name := self._name.search(data, 0, end)) is not None:
             start, stop = name.span(1)
-            named = name[1].decode()
-            # What is said of digits above holds of a name as well: it cannot end its line.
-            key = (data[:start], data[stop:at], after) if stop < at else (before, data[behind:start], data[stop:end])
-        known = self._known.get(key)
+            named, turned = name[1].decode(), at < start
+            if turned:
+                pieces = data[:at], data[behind:start], data[stop:end]
+            else:
+                pieces = data[:start], data[stop:at], data[behind:end]
+        known = self._known.get(pieces)
         if known is None:
             found = read(data[:end])
             if found is None:
@@ -119,10 +166,10 @@ class Heads:
             head, _ = found
             known = self._without_name(head, named) if named else head
             if known is None:
-                return Like(head, before, after, "")
-            if (size := sum(map(len, key))) <= _LONGEST:
-                self._keep(key, known, size)
-        return Like(known, before, after, named)
+                return _fitting(Like(head, alone, "", False), data)
+            if (size := sum(map(len, pieces))) <= _LONGEST:
+                self._keep(pieces, known, size)
+        return _fitting(Like(known, pieces, named, turned), data)
 
     def _without_name(self, head: Head, named: str) -> Head | None:
         """The same with the field left out; None if the first of its name says something else."""
@@ -133,13 +180,13 @@ class Heads:
         del fields[next(place for place, (name, _) in enumerate(fields) if name.lower() == self._apart)]
         return replace(head, headers=CIMultiDict(fields), apart=self._apart)
 
-    def _keep(self, key: tuple[bytes, ...], known: Head, size: int) -> None:
+    def _keep(self, pieces: Pieces, known: Head, size: int) -> None:
         self._bytes += size
         if len(self._known) >= KEPT or self._bytes > _ALL:
             # Those that are used are known again at once.
             self._known.clear()
             self._bytes = size
-        self._known[key] = known
+        self._known[pieces] = known
 
 
 class _Told:

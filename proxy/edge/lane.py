@@ -171,14 +171,12 @@ class Lane(asyncio.Protocol):
                 return
             data = self._whole()
         like = self._like
-        span = None if like is None else like.span(data)
-        if span is None:
+        if like is None or not like.fits(data):
             like = self._like = self._lanes.heads.like(data)
-            span = None if like is None else like.span(data)
-        if like is None or span is None or span[1] > LARGEST:
+        if like is None or like.end > LARGEST:
             self._hand_over(data)
             return
-        start, end = span
+        start, end = like.start, like.end
         if len(data) < end:
             self._parts, self._have, self._need = [data], len(data), end
             self._patience = self._loop.call_later(PATIENCE, self._late)

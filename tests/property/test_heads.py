@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
@@ -97,11 +98,10 @@ def _said(found: Read | None) -> object:
 
 def _told(like: Like | None, data: bytes) -> Read | None:
     """What a head says by what it is like, if it is that."""
-    span = None if like is None else like.span(data + b"body")
-    if like is None or span is None:
+    if like is None or not like.fits(data + b"body"):
         return None
-    assert span[0] == len(data)
-    return like.head, span[1] - span[0]
+    assert like.start == len(data)
+    return like.head, like.end - like.start
 
 
 @given(st.one_of(st.lists(_HEADS, min_size=1, max_size=12), _ALIKE))
@@ -145,12 +145,11 @@ def test_heads_alike_are_one_object() -> None:
     again = known.like(second)
     assert again is not None
     assert again.head is like.head
-    assert [like.span(each + b"body") for each in (first, second)] == [
-        (len(first), len(first) + 5),
-        (len(second), len(second) + 61),
-    ]
+    for each, length in ((first, 5), (second, 61)):
+        assert like.fits(each + b"body")
+        assert (like.start, like.end) == (len(each), len(each) + length)
     other = _PLAIN % (b"5", b"X: 6\r\n")
-    assert like.span(other) is None
+    assert not like.fits(other)
     changed = known.like(other)
     assert changed is not None
     assert changed.head is not like.head
@@ -222,6 +221,25 @@ def test_heads_of_other_assistants_are_one_object() -> None:
     assert {each.head for each in found if each is not None} == {found[0].head} if found[0] else False
     assert [each.named for each in found if each is not None] == [f"bot-{number}" for number in range(2 * KEPT)]
     assert known.kept == 1
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_connection_may_name_one_assistant_after_another(turned: bool) -> None:
+    """Its last head is like the next one, whose name is the one that it has then."""
+    known = Heads(_APART)
+
+    def head(name: bytes) -> bytes:
+        lines = [b"Content-Length: 61", b"X-Assistant-Id: " + name]
+        return _head(b"/v1/responses", b"1.1", lines if turned else lines[::-1])
+
+    like = known.like(head(b"bot"))
+    assert like is not None
+    for name in (b"other", b"b", b"x" * 128, b"bot"):
+        assert like.fits(head(name))
+        assert (like.named, like.start, like.end) == (name.decode(), len(head(name)), len(head(name)) + 61)
+    for name in (b"", b" other", b"other ", b"two words", b"x" * 129, b"\xff", b"a\tb", b"a\nb", b"a\r\nX: b", b"a\0b"):
+        assert not like.fits(head(name))
+    assert not like.fits(head(b"bot")[:-3])
 
 
 def test_what_is_kept_is_bounded() -> None:
