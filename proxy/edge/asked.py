@@ -29,7 +29,6 @@ _PATIENCE = ("x-stainless-read-timeout", "x-stainless-timeout")
 """What the official SDKs say that they will wait, in seconds."""
 _READ = CLIENT_FIELDS | {"x-request-id", *_PATIENCE}
 """Fields that a Known is made of."""
-_WAYS = 100
 _SECRET_QUERY = frozenset({"key", "api_key", "api-key", "access_token"})
 _NOBODY = Client(None, frozenset())
 _TOTAL, _IMPATIENT = Diagnosis(Cause.TIMEOUT_TOTAL, "total"), Diagnosis(Cause.PATIENCE, "patience")
@@ -62,8 +61,8 @@ class Known:
     """Why its body need not be read."""
     way: Way | Refusal | None
     """That of the assistant that it is for; None where the head does not say, or keeps its name apart."""
-    ways: dict[str, Way] | None = field(repr=False)
-    """It does: those of assistants that were named with it, of which _WAYS are kept."""
+    beside: bool
+    """It does: whoever has thousands of assistants would find none of their ways here that was asked for before."""
     patience: float | None
     """Seconds in which an answer still reaches the caller, if it says so."""
     headers: Headers = field(repr=False)
@@ -80,14 +79,14 @@ def known(head: Head, identity: Identity, bindings: Bindings) -> Known:
     client, called, patience = identity.client(headers), headers.get("x-request-id"), _patience(headers)
     endpoint: Endpoint | None = None
     refusal: Refusal | None = None
-    ways: dict[str, Way] | None = {} if head.apart and head.apart == identity.header else None
+    beside = bool(head.apart) and head.apart == identity.header
     found: Way | Refusal | None = None
     if isinstance(client, Refusal):
         refusal, client = client, _NOBODY
     else:
         endpoint = _PATHS.get(head.path)
         refusal = _refusal(head, endpoint)
-        named = identity.named(headers, client) if ways is None else None
+        named = identity.named(headers, client) if not beside else None
         if named is not None and endpoint is not None:
             found = way(named, endpoint, patience, bindings)
     return Known(
@@ -95,7 +94,7 @@ def known(head: Head, identity: Identity, bindings: Bindings) -> Known:
         endpoint=endpoint,
         refusal=refusal,
         way=found,
-        ways=ways,
+        beside=beside,
         patience=patience,
         headers=identity.passing(tuple(headers.items())),
         query=query(head.query),
@@ -137,17 +136,13 @@ def way_beside(
     known: Known, endpoint: Endpoint, named: str, model: str | None, identity: Identity, bindings: Bindings
 ) -> Way | Refusal:
     """That of a request whose head has none: by the name that it keeps apart, or else by the model asked for."""
-    ways = known.ways
-    if ways is None:
+    if not known.beside:
         return way(identity.unnamed(known.client, model), endpoint, known.patience, bindings)
-    found: Way | Refusal | None = ways.get(named)
-    if found is None:
-        found = way(identity.checked(named, "header", known.client), endpoint, known.patience, bindings)
-        if isinstance(found, Way):
-            if len(ways) >= _WAYS:
-                ways.clear()
-            ways[named] = found
-    return found
+    # The one look into a table of all of them, which is in no cache: all else that is told of it is of what is found.
+    route = bindings.routes.get(named)
+    if route is None:
+        return refusals.assistant_not_found(named)
+    return way(identity.allowed(route.assistant, "header", known.client), endpoint, known.patience, bindings)
 
 
 def printable(given: str) -> str:

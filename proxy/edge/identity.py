@@ -103,6 +103,10 @@ class Identity:
         """The assistant of this name, if the client may use it."""
         if name not in self.assistants:
             return refusals.assistant_not_found(name)
+        return self.allowed(name, by, client)
+
+    def allowed(self, name: str, by: str, client: Client) -> Named | Refusal:
+        """An assistant that there is, if the client may use it."""
         if not client.may_use(name):
             return refusals.assistant_forbidden(name, client.id or "")
         return Named(name, by)

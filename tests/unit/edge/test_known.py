@@ -73,28 +73,21 @@ def test_a_name_that_is_kept_apart_is_one_only_where_it_is_asked_for() -> None:
         "POST", "/v1/chat/completions", "", CIMultiDict([("X-Bot", "other")]), kept=True, apart="x-assistant-id"
     )
     before = _serving().known(head)
-    assert (before.ways, before.way) == ({}, None)
+    assert (before.beside, before.way) == (True, None)
     after = _serving(identity="{header: X-Bot}").known(head)
-    assert (after.ways, _named(after)) == (None, Named("other", "header"))
+    assert (after.beside, _named(after)) == (False, Named("other", "header"))
 
 
-def test_ways_of_names_that_are_kept_apart_are_found_once_and_bounded() -> None:
-    """As if the head itself had said them; what is refused is not kept."""
-    serving = _serving()
-    head = Head("POST", "/v1/chat/completions", "", CIMultiDict(), kept=True, apart="x-assistant-id")
-    known = serving.known(head)
-
-    def way(name: str) -> Way | Refusal:
-        return way_beside(known, CHAT, name, None, serving.identity, serving.bindings)
-
-    assert way("bot") is way("bot")
-    assert way("bot") == serving.known(_head(("X-Assistant-Id", "bot"))).way
-    assert isinstance(way("nobody"), Refusal)
-    assert known.ways is not None
-    assert known.ways.keys() == {"bot"}
-    known.ways.update({str(number): known.ways["bot"] for number in range(200)})
-    assert way("other") != way("bot")
-    assert known.ways.keys() == {"other", "bot"}
+@pytest.mark.parametrize("name", ["bot", "other", "nobody"])
+@pytest.mark.parametrize("clients", ["open", f"[{{id: c, key_sha256: {_DIGEST}, assistants: [bot]}}]"])
+def test_a_name_that_is_kept_apart_leads_where_its_head_would(name: str, clients: str) -> None:
+    """As if the head itself had said it: to an assistant's chain, or to why there is none for its client."""
+    serving, key = _serving(clients), ("Authorization", f"Bearer {_KEY}")
+    head = Head("POST", "/v1/chat/completions", "", CIMultiDict([key]), kept=True, apart="x-assistant-id")
+    said = serving.known(_head(key, ("X-Assistant-Id", name))).way
+    way = way_beside(serving.known(head), CHAT, name, None, serving.identity, serving.bindings)
+    assert way == said
+    assert isinstance(way, Way if name == "bot" or (name, clients) == ("other", "open") else Refusal)
 
 
 @pytest.mark.parametrize(
