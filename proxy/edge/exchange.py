@@ -51,10 +51,10 @@ class Serving:
     bounds: Bounds
     _known: dict[Head, Known] = field(init=False, repr=False, compare=False, default_factory=dict)
     """What heads say by this configuration; it ends with it."""
-    said: dict[tuple[str | None, str, str, str, int], Fields] = field(
-        init=False, repr=False, compare=False, default_factory=dict
-    )
-    """What answers of its tiers say of whom they are from: no more than it has tiers and ways to them."""
+    said: dict[tuple[str, str, str, int], Fields] = field(init=False, repr=False, compare=False, default_factory=dict)
+    """What answers say of whom they are from: no more than there are models in places of chains, and ways to them. Of
+    what differs between thousands of assistants nothing is kept: that would be in no cache when it is asked for again.
+    """
 
     def known(self, head: Head) -> Known:
         """What a request's head says: found once for one that is met again."""
@@ -141,15 +141,15 @@ class Exchange:
         spoke = self.quoted if served is None else served
         if spoke is None:
             unknown = "pending" if self.pending else "none"
-            by_whom = _by_whom(self.assistant, unknown, unknown, unknown, attempts)
+            by_whom = _by_whom(unknown, unknown, unknown, attempts)
         elif spoke.model == "*":
-            by_whom = _by_whom(self.assistant, spoke.tier, spoke.source, self.asked_model or "none", attempts)
+            by_whom = _by_whom(spoke.tier, spoke.source, self.asked_model or "none", attempts)
         else:
-            configured, said = (self.assistant, spoke.tier, spoke.source, spoke.model, attempts), self.serving.said
+            configured, said = (spoke.tier, spoke.source, spoke.model, attempts), self.serving.said
             by_whom = said.get(configured, _UNSAID)
             if not by_whom:
                 by_whom = said[configured] = _by_whom(*configured)
-        told = [f"x-request-id: {self.trail.request_id}", *by_whom]
+        told = [f"x-request-id: {self.trail.request_id}", f"x-homeport-assistant: {self.assistant or 'none'}", *by_whom]
         if not plain and (served is None or served.tier != "primary") and (why := reason(steps)):
             told.append(f"x-homeport-reason: {why}")
         if served is not None and served.dropped:
@@ -220,9 +220,8 @@ class Exchange:
         )
 
 
-def _by_whom(assistant: str | None, tier: str, source: str, model: str, attempts: int) -> Fields:
+def _by_whom(tier: str, source: str, model: str, attempts: int) -> Fields:
     return [
-        f"x-homeport-assistant: {assistant or 'none'}",
         f"x-homeport-tier: {tier}",
         f"x-homeport-source: {source}",
         f"x-homeport-model: {printable(model).replace(' ', '?') or 'none'}",
