@@ -34,7 +34,6 @@ _LONG = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
 _SHORT = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
 _WHOLE = ("success", "fallback_success")
 _FROM_BOOT = (("success", "200"), ("fallback_success", "200"), ("exhausted", "503"))
-_TOKENS = ("input", "output", "cache_read", "reasoning")
 _RELOADS = ("ok", "invalid", "unchanged")
 
 _UNKNOWN = "_unknown"
@@ -77,10 +76,15 @@ class Counts:
     """How long they took, and how much of it was spent here; of those that came as far as a chain."""
     first_byte: Spread | None
     tried: tuple[_Tried, ...]
-    tokens: tuple[tuple[str, str, str], ...]
-    """Labels of what the upstream billed: input, output, cache_read, reasoning."""
+    served: tuple[str, str] | None
+    """The assistant and the tier that are billed for what an upstream says; None where nobody is."""
     billed: Children[tuple[str, ...], Value]
-    """By these labels."""
+    """By these, and what it is: input, output, cache_read, reasoning."""
+    input: Value | None = None
+    output: Value | None = None
+    cache_read: Value | None = None
+    reasoning: Value | None = None
+    """Of those labels, once they were billed: what never is has no series."""
 
     def add(self, decision: Decision) -> None:
         """One more of them."""
@@ -107,17 +111,24 @@ class Counts:
                 if each.connect is not None and step.connected is not None:
                     each.connect.observe(step.connected - step.started)
         usage = decision.usage
-        if self.tokens and usage is not None:
-            # What is never billed has no series.
-            into, out, cached, reasoned = self.tokens
-            if usage.input:
-                self.billed[into].value += usage.input
-            if usage.output:
-                self.billed[out].value += usage.output
-            if usage.cache_read:
-                self.billed[cached].value += usage.cache_read
-            if usage.reasoning:
-                self.billed[reasoned].value += usage.reasoning
+        if usage is None or self.served is None:
+            return
+        if usage.input:
+            self.input = self._bill(self.input, "input", usage.input)
+        if usage.output:
+            self.output = self._bill(self.output, "output", usage.output)
+        if usage.cache_read:
+            self.cache_read = self._bill(self.cache_read, "cache_read", usage.cache_read)
+        if usage.reasoning:
+            self.reasoning = self._bill(self.reasoning, "reasoning", usage.reasoning)
+
+    def _bill(self, known: Value | None, kind: str, tokens: int) -> Value:
+        """Count them; in what."""
+        assert self.served is not None  # noqa: S101  # it billed them
+        if known is None:
+            known = self.billed[(*self.served, kind)]
+        known.value += tokens
+        return known
 
 
 class Metrics:
@@ -283,7 +294,7 @@ class Metrics:
         ones += self._refused(decision.refusal, a)
         body_in, body_out = self._body_in(a) if decision.body_in > 0 else None, self._body_out(a)
         if not steps:
-            return Counts(tuple(ones), body_in, body_out, None, None, (), (), self._tokens.of)
+            return Counts(tuple(ones), body_in, body_out, None, None, (), None, self._tokens.of)
         times = self._duration(a, stream), self._overhead()
         first_byte = None if decision.first_byte is None else self._first_byte(a, stream)
         tried: list[_Tried] = []
@@ -298,8 +309,8 @@ class Metrics:
             ones.append(self._exhausted(a, word(steps[-1])))
         if served is not None and decision.usage is None and whole:
             ones.append(self._no_usage(a, before + served.tier))
-        tokens = () if served is None else tuple((a, before + served.tier, kind) for kind in _TOKENS)
-        return Counts(tuple(ones), body_in, body_out, times, first_byte, tuple(tried), tokens, self._tokens.of)
+        billed = None if served is None else (a, before + served.tier)
+        return Counts(tuple(ones), body_in, body_out, times, first_byte, tuple(tried), billed, self._tokens.of)
 
     def _refused(self, why: str | None, a: str) -> Iterator[Value]:
         if why in _NOT_LET_IN:
