@@ -249,7 +249,7 @@ def _say(step: Step) -> str:
         return f"{step.tier}={word}({step.detail},{lasted(step.ended - step.started)})"
     seen = step.breaker
     if seen is not None and step.denied:
-        wait = None if seen.until is None else max(0, round(seen.until - step.at))
+        wait = None if seen.until is None else int(max(0.0, seen.until - step.at) + 0.5)
         return _denied(step.tier, step.reason, seen.reason, wait, seen.local)
     notes = [*step.missing, step.uncarried] if step.uncarried else step.missing
     return f"{step.tier}={step.reason}({','.join(notes)})" if notes else f"{step.tier}={step.reason}"

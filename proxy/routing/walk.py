@@ -226,7 +226,7 @@ class _Journey:
         if binding.supports is not None and (missing := self.question.needs - binding.supports):
             return self._skip(tier, "unsupported", missing)
         # Well below a tenth: that is what the tier before leaves, less the moment that its end took.
-        if place and self.time_left() < min(2.0, deadline.times.first_byte, deadline.total / 20):
+        if place and (left := self.time_left()) < 2.0 and left < min(deadline.times.first_byte, deadline.total / 20):
             return self._skip(tier, "deadline")
         sifter = tier.sifters.get(endpoint)
         if sifter is None:
