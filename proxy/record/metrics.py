@@ -52,30 +52,29 @@ class Shown(Protocol):
 Each = TypeVar("Each", bound=Shown)
 
 
-@dataclass(slots=True)
-class _Tried:
-    """What an attempt is measured in."""
-
-    place: int
-    """Of its step."""
-    duration: Spread
-    first_token: Spread | None
-    connect: Spread | None
-    times: Times
+_Tried = tuple[int, Spread, Spread | None, Spread | None]
+"""An attempt's place among the steps; what its duration, its first token and its connecting are measured in."""
 
 
 @dataclass(slots=True)
 class Counts:
-    """What decisions that are alike (see kinds.py) are counted in. Nobody changes which."""
+    """What decisions that are alike (see kinds.py) are counted in. Nobody changes which.
+
+    Of what is an assistant's own there is as little as can be, and the rest is one object for all: with thousands of
+    assistants each of these objects is fetched from memory, which takes longer than to count.
+    """
 
     ones: tuple[Value, ...]
     """One more in each."""
     body_in: Value | None
     body_out: Value
-    times: tuple[Spread, Spread] | None
+    duration: Spread | None
+    overhead: Spread | None
     """How long they took, and how much of it was spent here; of those that came as far as a chain."""
     first_byte: Spread | None
     tried: tuple[_Tried, ...]
+    lately: tuple[Times, ...]
+    """Of each of those."""
     served: tuple[str, str] | None
     """The assistant and the tier that are billed for what an upstream says; None where nobody is."""
     billed: Children[tuple[str, ...], Value]
@@ -93,23 +92,23 @@ class Counts:
         self.body_out.value += decision.body_out
         if self.body_in is not None:
             self.body_in.value += decision.body_in
-        if self.times is None:
+        whole, overhead = self.duration, self.overhead
+        if whole is None or overhead is None:
             return
-        duration, overhead = self.times
-        duration.observe(decision.duration)
+        whole.observe(decision.duration)
         spent = decision.duration - decision.waited
         overhead.observe(spent if spent > 0.0 else 0.0)
         if self.first_byte is not None and decision.first_byte is not None:
             self.first_byte.observe(decision.first_byte)
-        for each in self.tried:
-            step = decision.steps[each.place]
+        for number, (place, duration, first_token, connect) in enumerate(self.tried):
+            step, times = decision.steps[place], self.lately[number]
             if isinstance(step, Attempted):
-                each.duration.observe(step.ended - step.started)
-                each.times.tried(step.outcome, decision.at + step.ended - decision.started)
-                if each.first_token is not None and step.first_token is not None:
-                    each.first_token.observe(step.first_token - step.started)
-                if each.connect is not None and step.connected is not None:
-                    each.connect.observe(step.connected - step.started)
+                duration.observe(step.ended - step.started)
+                times.tried(step.outcome, decision.at + step.ended - decision.started)
+                if first_token is not None and step.first_token is not None:
+                    first_token.observe(step.first_token - step.started)
+                if connect is not None and step.connected is not None:
+                    connect.observe(step.connected - step.started)
         usage = decision.usage
         if usage is None or self.served is None:
             return
@@ -213,6 +212,8 @@ class Metrics:
             self._reloads(result)
         self._reloaded_at()
         self._reloaded_well().set(1)
+        self._tried: dict[tuple[_Tried, ...], tuple[_Tried, ...]] = {}
+        """Those of all Counts, each once."""
         self._targets: dict[str, Target] = {}
         self._followed: set[str] = set()
         self.follow(now.bindings())
@@ -294,14 +295,16 @@ class Metrics:
         ones += self._refused(decision.refusal, a)
         body_in, body_out = self._body_in(a) if decision.body_in > 0 else None, self._body_out(a)
         if not steps:
-            return Counts(tuple(ones), body_in, body_out, None, None, (), None, self._tokens.of)
-        times = self._duration(a, stream), self._overhead()
+            return Counts(tuple(ones), body_in, body_out, None, None, None, (), (), None, self._tokens.of)
+        whole_time, overhead = self._duration(a, stream), self._overhead()
         first_byte = None if decision.first_byte is None else self._first_byte(a, stream)
         tried: list[_Tried] = []
+        lately: list[Times] = []
         for place, step in enumerate(steps):
             if isinstance(step, Attempted):
                 ones += self._attempt(a, before + step.tier, step)
-                tried.append(self._measured(place, decision.assistant or "", before + step.tier, step))
+                tried.append(self._measured(place, step))
+                lately.append(self.lately.kept(decision.assistant or "", before + step.tier))
             else:
                 ones += self._skip(a, before + step.tier, step)
         ones += self._moved_on(a, before, steps)
@@ -310,7 +313,18 @@ class Metrics:
         if served is not None and decision.usage is None and whole:
             ones.append(self._no_usage(a, before + served.tier))
         billed = None if served is None else (a, before + served.tier)
-        return Counts(tuple(ones), body_in, body_out, times, first_byte, tuple(tried), billed, self._tokens.of)
+        return Counts(
+            tuple(ones),
+            body_in,
+            body_out,
+            whole_time,
+            overhead,
+            first_byte,
+            self._tried.setdefault(tuple(tried), tuple(tried)),
+            tuple(lately),
+            billed,
+            self._tokens.of,
+        )
 
     def _refused(self, why: str | None, a: str) -> Iterator[Value]:
         if why in _NOT_LET_IN:
@@ -334,13 +348,12 @@ class Metrics:
         if step.outcome == "stream_broken":
             yield self._truncated(a, t)
 
-    def _measured(self, place: int, assistant: str, t: str, step: Attempted) -> _Tried:
-        return _Tried(
+    def _measured(self, place: int, step: Attempted) -> _Tried:
+        return (
             place,
             self._upstream(step.source, step.model),
             None if step.first_token is None else self._first_token(step.source, step.model),
             None if step.reused or step.connected is None else self._connect(step.source),
-            self.lately.kept(assistant, t),
         )
 
     def _moved_on(self, a: str, before: str, steps: Sequence[Step]) -> Iterator[Value]:
