@@ -11,6 +11,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar, dataclass_transform
 
+# Nouns of the machine as well. They have a module of their own since that can be compiled.
+from proxy.breaker.view import CLOSED as CLOSED
+from proxy.breaker.view import View as View
+from proxy.breaker.view import Word as Word
+from proxy.breaker.view import severity as severity
+
 Noun = TypeVar("Noun")
 
 
@@ -28,17 +34,6 @@ Moment = float
 Failure = tuple[str, str]
 """A request's id, and the reason for which it failed: told apart, one would be blamed for what another met. No id where
 nobody failed and it is only supposed."""
-
-
-class Word(StrEnum):
-    """What people are shown, and what the circuit is in (its first three)."""
-
-    CLOSED = "closed"
-    OPEN = "open"
-    HALF_OPEN = "half_open"
-    PARKED = "parked"
-    DISABLED = "disabled"
-    ISOLATED = "isolated"
 
 
 class Hears(StrEnum):
@@ -247,35 +242,6 @@ class Granted:
     kind: str
     """closed, half_open, early or trickle; all but the first ask whether the target is back."""
     epoch: int
-
-
-@fact
-class View:
-    """What people are shown of a target, and what a denied request is told."""
-
-    word: Word
-    reason: str = ""
-    since: float | None = None
-    until: float | None = None
-    """When it may be tried again; None when only an operator can tell, or when it may be tried now."""
-    tripped_by: tuple[str, ...] = ()
-    failures: int = 0
-    fault: str = ""
-    """Of a latch, as it has it."""
-    local: bool = False
-    """This replica's own view, where a shared one was asked for: the store is away, or has not heard of it yet."""
-
-
-CLOSED = View(Word.CLOSED)
-"""Nothing is amiss."""
-
-
-_SEVERITY = (Word.CLOSED, Word.HALF_OPEN, Word.OPEN, Word.PARKED, Word.DISABLED, Word.ISOLATED)
-
-
-def severity(view: View) -> int:
-    """How bad a word is: of several breakers behind one tier, the worst is shown."""
-    return _SEVERITY.index(view.word)
 
 
 @fact
