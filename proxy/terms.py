@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -92,6 +93,20 @@ class Diagnosis:
     """The upstream says that no request is left in its window (`x-ratelimit-remaining-requests: 0`)."""
 
 
+class Follower(ABC):
+    """Who is given an answer as it comes. To inherit from, since it is called for every event of a stream."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def news(self, chunk: bytes | Diagnosis) -> None:
+        """What `Reply.chunk` would give."""
+
+    @abstractmethod
+    def through(self, chunk: bytes) -> bool:
+        """Bytes that may be one whole chunk of HTTP, frame and all: True if they were taken as that."""
+
+
 class Reply(Protocol):
     """An upstream's open answer, as the door `upstream/client.py` hands it on."""
 
@@ -111,13 +126,9 @@ class Reply(Protocol):
         """All that is left of it, if that is there already and ended cleanly; else None, and nothing was read."""
         ...
 
-    def follow(
-        self, news: Callable[[bytes | Diagnosis], None] | None, through: Callable[[bytes], bool] | None = None
-    ) -> bool:
-        """Give `news` what `chunk` would give, what is there now and then what comes, when it comes, until told
-        otherwise. Nobody waits for `chunk` meanwhile. False: this answer can only be waited for.
-
-        Bytes that may be one whole chunk of HTTP, frame and all, `through` is asked to take first.
+    def follow(self, follower: Follower | None) -> bool:
+        """Give it what is there now and then what comes, when it comes, until told otherwise. Nobody waits for `chunk`
+        meanwhile. False: this answer can only be waited for.
         """
         ...
 
@@ -164,18 +175,24 @@ class Usage:
         self.input, self.output, self.cache_read, self.reasoning = input, output, cache_read, reasoning
 
 
-class Shape(Protocol):
-    """What a stream's plain events look like: whole ones of content, of which nothing else is to be learnt."""
+class Shape(ABC):
+    """What a stream's plain events look like: whole ones of content, of which nothing else is to be learnt. To inherit
+    from, since it is asked for every event.
+    """
 
+    __slots__ = ()
+
+    @abstractmethod
     def glance(self, data: bytes) -> tuple[bytes, int]:
         """What is for the caller of those that `data` begins with, and how many bytes they are: only what is behind
         them is to be fed.
         """
-        ...
 
-    def chunk(self, data: bytes) -> tuple[bytes, int] | None:
-        """Is it one of them, as one chunk of HTTP? The chunk that the caller gets, and how many bytes it holds."""
-        ...
+    @abstractmethod
+    def chunk(self, data: bytes) -> tuple[bytes, int]:
+        """Is it one of them, as one chunk of HTTP? The chunk that the caller gets, and how many bytes it holds: 0 if it
+        is not.
+        """
 
 
 class StreamReader(Protocol):

@@ -44,6 +44,7 @@ from proxy.terms import (
     Diagnosis,
     Endpoint,
     Failed,
+    Follower,
     Headers,
     Outcome,
     Progress,
@@ -124,9 +125,7 @@ class _NoReply:
     def whole(self) -> bytes:
         return b""
 
-    def follow(
-        self, news: Callable[[bytes | Diagnosis], None] | None, through: Callable[[bytes], bool] | None = None
-    ) -> bool:
+    def follow(self, follower: Follower | None) -> bool:
         return False
 
     def close(self) -> None:

@@ -94,8 +94,8 @@ class Caller(ABC):
         """
 
     @abstractmethod
-    def push_chunk(self, chunk: tuple[bytes, int]) -> bool:
-        """The same for one chunk of HTTP, frame and all, and how many bytes it holds. Only after a `push`."""
+    def push_chunk(self, chunk: bytes, holds: int) -> bool:
+        """The same for one chunk of HTTP, frame and all, that holds so many bytes. Only after a `push`."""
 
     @abstractmethod
     async def room(self) -> None:

@@ -21,6 +21,7 @@ from typing import Any, Final, cast
 from proxy.edge import heads
 from proxy.edge.caller import Caller
 from proxy.edge.heads import Heads, Like
+from proxy.providers.chunks import framed
 from proxy.providers.lines import Fields
 
 LARGEST: Final = 128 * 1024
@@ -362,17 +363,17 @@ class _InLane(Caller):
             self.first_byte = self._clock()
         self.body_out += size
         if self._chunked:
-            data = b"%x\r\n%b\r\n" % (size, data)
+            data = framed(data)
         if self._head:
             data, self._head = self._head + data, b""
         transport.write(data)
         return lane.full is None
 
-    def push_chunk(self, chunk: tuple[bytes, int]) -> bool:
+    def push_chunk(self, chunk: bytes, holds: int) -> bool:
         # Per event. Something was written before, so no head waits. What closes ignores it, and ends this task.
-        lane, (data, size) = self._lane, chunk
-        self.body_out += size
-        lane.transport.write(data)
+        lane = self._lane
+        self.body_out += holds
+        lane.transport.write(chunk)
         return lane.full is None
 
     async def room(self) -> None:

@@ -92,7 +92,7 @@ class Ordinary(Caller):
     def push(self, data: bytes) -> bool | None:
         return None
 
-    def push_chunk(self, chunk: tuple[bytes, int]) -> bool:
+    def push_chunk(self, chunk: bytes, holds: int) -> bool:
         raise NotImplementedError
 
     async def room(self) -> None:

@@ -14,10 +14,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, Final
 
 from proxy.edge.caller import Caller
-from proxy.terms import Abandoned, Accepted, Cause, Diagnosis, Interrupted, Reply, Sign, Stream, StreamEvent
+from proxy.terms import (
+    Abandoned,
+    Accepted,
+    Cause,
+    Diagnosis,
+    Follower,
+    Interrupted,
+    Reply,
+    Shape,
+    Sign,
+    Stream,
+    StreamEvent,
+)
 
 _LAST_BYTE_WAIT = 0.25
 """Seconds for the upstream to end its answer after the terminal event, so that its connection can be used again."""
@@ -35,7 +47,9 @@ class Pulse:
         self._every = max(hold, 1.0)
         self._tick = min(max(min(hold, idle) / 4, 0.02), 5.0)
         self.since = self._loop.time()
-        """Since when nothing has come or gone; whoever forwards an event sets it to the loop's time."""
+        """Since when nothing has come or gone."""
+        self.moved = False
+        """Something has since the latest look at it: whoever forwards an event says so, and asks no clock."""
         self._beaten = self.since - self._every
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.Timeout | None = None
@@ -88,6 +102,8 @@ class Pulse:
 
     def _check(self) -> None:
         now = self._loop.time()
+        if self.moved:
+            self.moved, self.since = False, now
         silent = now - self.since
         if self._timer is not None and silent >= self._idle:
             self._timer.reschedule(now)
@@ -149,85 +165,93 @@ async def _forward(accepted: Accepted, stream: Stream, caller: Caller, pulse: Pu
     if data:
         await pulse.write(caller, data)
     if end is None and caller.push(b"") is not None:
-        end = await _pushed(accepted.reply, stream, caller, pulse)
-    time = asyncio.get_running_loop().time
+        end = await _Pushed(accepted.reply, stream, caller, pulse).told()
     while end is None:
-        data, end = _read(stream, await accepted.reply.chunk())
-        pulse.since = time()
+        data, end = _read(stream, stream.reader.plain, await accepted.reply.chunk())
+        pulse.moved = True
         if data:
             await pulse.write(caller, data)
     return end
 
 
-async def _pushed(reply: Reply, stream: Stream, caller: Caller, pulse: Pulse) -> _End | None:
-    """The same for a caller who can be written to without waiting: an event goes on as it comes, and wakes nobody.
-    None if the answer can only be waited for.
-    """
-    loop = asyncio.get_running_loop()
-    time, push, push_chunk, reader = loop.time, caller.push, caller.push_chunk, stream.reader
-    end: _End | None = None
-    done: asyncio.Future[Exception | None]
+class _Pushed(Follower):
+    """The same for a caller who can be written to without waiting: an event goes on as it comes, and wakes nobody."""
 
-    def through(chunk: bytes) -> bool:
-        # Per event, so it is short.
+    __slots__ = ("_caller", "_done", "_end", "_plain", "_pulse", "_reply", "_stream")
+
+    def __init__(self, reply: Reply, stream: Stream, caller: Caller, pulse: Pulse) -> None:
+        self._reply, self._stream, self._caller, self._pulse = reply, stream, caller, pulse
+        self._plain = stream.reader.plain
+        """The shape of what comes next."""
+        self._end: _End | None = None
+        self._done: asyncio.Future[Exception | None] | None = None
+        """Whoever waits is to wake; it has to know of trouble."""
+
+    async def told(self) -> _End | None:
+        """Returns at the end; None if the answer can only be waited for."""
+        loop = asyncio.get_running_loop()
         try:
-            shape = reader.plain
-            if shape is None or (told := shape.chunk(chunk)) is None:
+            while self._end is None:
+                done = self._done = loop.create_future()
+                if not self._reply.follow(self):
+                    break
+                if (trouble := await done) is not None:
+                    raise trouble
+                await self._pulse.room(self._caller)
+        finally:
+            self._reply.follow(None)
+        return self._end
+
+    def through(self, chunk: bytes) -> bool:
+        # Per event, so it is short.
+        plain = self._plain
+        if plain is None:
+            return False
+        try:
+            told, holds = plain.chunk(chunk)
+            if not holds:
                 return False
-            pulse.since = time()
-            if not push_chunk(told):
-                stop(None)
+            self._pulse.moved = True
+            if not self._caller.push_chunk(told, holds):
+                self._stop(None)
         except Exception as error:  # noqa: BLE001  # it is whoever waits that has to know
-            stop(error)
+            self._stop(error)
         return True
 
-    def came(chunk: bytes | Diagnosis) -> None:
-        nonlocal end
+    def news(self, chunk: bytes | Diagnosis) -> None:
         try:
-            pulse.since = time()
-            if done.done():
+            self._pulse.moved = True
+            if self._done is None or self._done.done():
                 # Whoever waits was called away just now: an end that comes then must not be told.
-                stop(None)
+                self._stop(None)
                 return
-            data, end = _read(stream, chunk)
-            if not push(data) or end is not None:
-                stop(None)
+            data, self._end = _read(self._stream, self._plain, chunk)
+            self._plain = self._stream.reader.plain
+            if not self._caller.push(data) or self._end is not None:
+                self._stop(None)
         except Exception as error:  # noqa: BLE001  # as above
-            stop(error)
+            self._stop(error)
 
-    def stop(trouble: Exception | None) -> None:
-        reply.follow(None)
-        if not done.done():
-            done.set_result(trouble)
-
-    try:
-        while end is None:
-            done = loop.create_future()
-            if not reply.follow(came, through):
-                break
-            if (trouble := await done) is not None:
-                raise trouble
-            await pulse.room(caller)
-    finally:
-        reply.follow(None)
-    return end
+    def _stop(self, trouble: Exception | None) -> None:
+        self._reply.follow(None)
+        if self._done is not None and not self._done.done():
+            self._done.set_result(trouble)
 
 
-def _read(stream: Stream, chunk: bytes | Diagnosis) -> tuple[bytes, _End | None]:
-    """What of it is for the caller; and the end, if it is there."""
+def _read(stream: Stream, plain: Shape | None, chunk: bytes | Diagnosis) -> tuple[bytes, _End | None]:
+    """What of it is for the caller; and the end, if it is there. `plain` is the reader's."""
     if isinstance(chunk, Diagnosis):
         return b"", (chunk, False)
     reader = stream.reader
     if not chunk:
         return _told(stream, reader.finish(), ended=True)
-    shape = reader.plain
-    if shape is None:
+    if plain is None:
         return _told(stream, reader.feed(chunk), ended=False)
-    plain, seen = shape.glance(chunk)
+    said, seen = plain.glance(chunk)
     if seen == len(chunk):
-        return plain, None
+        return said, None
     data, end = _told(stream, reader.feed(chunk[seen:]), ended=False)
-    return plain + data, end
+    return said + data, end
 
 
 def _told(stream: Stream, events: Sequence[StreamEvent], *, ended: bool) -> tuple[bytes, _End | None]:
@@ -245,8 +269,10 @@ def _told(stream: Stream, events: Sequence[StreamEvent], *, ended: bool) -> tupl
 
 
 # To ask the class for one of its members takes ten times as long.
-_GOING_ON = _CONTENT, _LIFE = Sign.CONTENT, Sign.LIFE
-_DONE = Sign.DONE
+_CONTENT: Final = Sign.CONTENT
+_LIFE: Final = Sign.LIFE
+_DONE: Final = Sign.DONE
+_GOING_ON: Final = (_CONTENT, _LIFE)
 
 
 def _meaning(end: StreamEvent, stream: Stream) -> Diagnosis | None:

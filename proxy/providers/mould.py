@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
+from proxy.providers.chunks import HEADS, framed, held
 from proxy.providers.lenient import dumps
+from proxy.terms import Shape
 
 # Within JSON these bytes are a key and its value: a quote inside of a string has a backslash before it.
 _TEXT = re.compile(rb'"content" ?: ?"((?:[^"\\]|\\.)+)"', re.DOTALL)
@@ -24,23 +26,11 @@ _BRACES = re.compile(rb'"\} *\}\n\n')
 """How Anthropic's events end: its noise is blanks."""
 _TRIES = 4
 """Moulds that fit nothing, after which no more are cast."""
-_SHORT = 4096
-"""Bytes of a chunk; a plain event is shorter by far."""
+_PLAIN: Final = bytes(letter if 32 <= letter <= 126 and letter not in b'"\\' else letter ^ 255 for letter in range(256))
+"""Leaves ASCII as it is that stands for itself between quotes, and nothing else."""
 
 
-def _framed(size: int) -> tuple[bytes, int]:
-    """How a chunk of so many bytes, its frame among them, begins; and how many of them are what it holds."""
-    for digits in (1, 2, 3):
-        holds = size - digits - 4
-        if holds > 0 and len(b"%x" % holds) == digits:
-            return b"%x\r\n" % holds, holds
-    return b"no chunk is as long", 0
-
-
-_FRAMES = tuple(_framed(size) for size in range(_SHORT))
-
-
-class Mould:
+class Mould(Shape):
     """What stands before, between and behind what differs: the text, and the padding if there is any."""
 
     __slots__ = ("_after", "_before", "_between", "_end", "_frame", "_joint", "_retold", "used")
@@ -55,35 +45,39 @@ class Mould:
         """Something fitted."""
 
     def glance(self, data: bytes) -> tuple[bytes, int]:
-        inner = data.removeprefix(self._before).removesuffix(self._after)
-        if len(inner) + self._frame != len(data) or len(inner) >= self._frame:
+        begins, ends = len(self._before), len(data) - len(self._after)
+        if not data.startswith(self._before):
+            return b"", 0
+        if begins > ends or ends - begins >= self._frame or not data.endswith(self._after):
             return self._several(data)
         # One event, as nearly all come.
-        text = self._text(inner)
+        text = self._text(data[begins:ends])
         if text is None:
             return b"", 0
         self.used = True
         return (data if self._retold is None else text.join(self._retold)), len(data)
 
-    def chunk(self, data: bytes) -> tuple[bytes, int] | None:
+    def chunk(self, data: bytes) -> tuple[bytes, int]:
         # Per event of a stream, so each step is one that takes no time.
         size = len(data)
-        if size >= _SHORT:
-            return None
-        head, holds = _FRAMES[size]
-        inner = data.removeprefix(head).removeprefix(self._before).removesuffix(self._end)
-        if len(inner) + self._frame != holds or (text := self._text(inner)) is None:
-            return None
+        holds = held(size)
+        if not holds:
+            return b"", 0
+        head, end = HEADS[holds], self._end
+        starts = len(head)
+        begins, ends = starts + len(self._before), size - len(end)
+        if begins >= ends or not data.startswith(head) or data[starts:begins] != self._before or not data.endswith(end):
+            return b"", 0
+        text = self._text(data[begins:ends])
+        if text is None:
+            return b"", 0
         self.used = True
         if self._retold is None:
             return data, holds
         told = text.join(self._retold)
-        holds = len(told)
-        return b"%x\r\n%b\r\n" % (holds, told), holds
+        return framed(told), len(told)
 
     def _several(self, data: bytes) -> tuple[bytes, int]:
-        if not data.startswith(self._before):
-            return b"", 0
         told, reached = [], 0
         *inners, last = data[len(self._before) :].split(self._joint)
         # Behind the last there may be anything: an event that is cut, or another one.
@@ -107,6 +101,8 @@ class Mould:
             inner, between, padding = inner.partition(self._between)
             if not between or (padding and (padding.strip(b" ") if self._retold else not _is_string(padding))):
                 return None
+        if inner.translate(_PLAIN) == inner:
+            return inner if len(inner) else None
         try:
             text = inner.decode()
             if '"' in text or "\\" in text or not text.isprintable():
@@ -115,11 +111,13 @@ class Mould:
                 return inner if self._retold is None else dumps(said)[1:-1]
         except ValueError:
             return None
-        return inner or None
+        return inner
 
 
 def _is_string(letters: bytes) -> bool:
     """Are they, between quotes, a string of JSON?"""
+    if letters.translate(_PLAIN) == letters:
+        return True
     try:
         orjson.loads(b'"%b"' % letters)
     except ValueError:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Callable
 from typing import Protocol
 
-from proxy.terms import Cause, Diagnosis, Headers, Reply
+from proxy.terms import Cause, Diagnosis, Follower, Headers, Reply
 from proxy.upstream import codings
 
 TRUNCATED = Diagnosis(Cause.STREAM_BROKEN, "truncated")
@@ -44,7 +43,6 @@ class Answer:
         "headers",
         "held",
         "status",
-        "through",
     )
 
     def __init__(self, connection: Feeder) -> None:
@@ -55,14 +53,12 @@ class Answer:
         """What its reader gets behind the last byte: b"" where this was all, else why not. None: more may come."""
         self.held = 0
         """Bytes of the body that nobody has read."""
-        self.follower: Callable[[bytes | Diagnosis], None] | None = None
+        self.follower: Follower | None = None
         """Who gets what comes, at once; None: it is held until somebody reads it."""
         self._connection = connection
         self._pieces: list[bytes] = []
         self._undo: codings.Undo | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self.through: Callable[[bytes], bool] | None = None
-        """Who is asked to take what may be a whole chunk, and may not want it."""
 
     # -- its connection's side
 
@@ -84,12 +80,12 @@ class Answer:
                 self._pieces.append(data)
                 self.held += len(data)
             else:
-                self.follower(data)
+                self.follower.news(data)
         self.ended = end
         if self.follower is None:
             self._wake()
         else:
-            self.follower(end)
+            self.follower.news(end)
 
     def _wake(self) -> None:
         """Once for all that came together."""
@@ -120,18 +116,16 @@ class Answer:
                 return data
         return self.ended
 
-    def follow(
-        self, news: Callable[[bytes | Diagnosis], None] | None, through: Callable[[bytes], bool] | None = None
-    ) -> bool:
+    def follow(self, follower: Follower | None) -> bool:
         if self._undo is not None:
             # A little of it can be much, which its reader would have to be able to wait with.
             return False
-        self.follower, self.through = news, through
-        if news is not None:
+        self.follower = follower
+        if follower is not None:
             if self._pieces:
-                news(self._take())
-            if self.ended is not None and self.follower is news:
-                news(self.ended)
+                follower.news(self._take())
+            if self.ended is not None and self.follower is follower:
+                follower.news(self.ended)
         return True
 
     async def chunk(self) -> bytes | Diagnosis:
@@ -180,10 +174,8 @@ class Retyped:
     def whole(self) -> bytes | None:
         return self._reply.whole()
 
-    def follow(
-        self, news: Callable[[bytes | Diagnosis], None] | None, through: Callable[[bytes], bool] | None = None
-    ) -> bool:
-        return self._reply.follow(news, through)
+    def follow(self, follower: Follower | None) -> bool:
+        return self._reply.follow(follower)
 
     def close(self) -> None:
         self._reply.close()

@@ -187,7 +187,7 @@ class Connection(asyncio.Protocol):
         if answer is None or parser is None:
             self.drop()
             return
-        if self._between and (through := answer.through) is not None and through(data):
+        if self._between and (follower := answer.follower) is not None and follower.through(data):
             # One chunk, whole: before and behind it the parser is at the same place.
             return
         self.bodiless += len(data)
@@ -216,7 +216,7 @@ class Connection(asyncio.Protocol):
                 self._paused = True
                 self._transport.pause_reading()
         elif piece:
-            answer.follower(piece)
+            answer.follower.news(piece)
 
     def pause_writing(self) -> None:
         self._full = True

@@ -6,10 +6,12 @@ import asyncio
 import gzip
 import socket
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from proxy.terms import Cause, Diagnosis
+from proxy.terms import Cause, Diagnosis, Follower
 from proxy.upstream import codings, wire
 from proxy.upstream.client import Answer, Connections
 from tests.integration.asking import OK, ask, door, opened, rest
@@ -262,6 +264,13 @@ async def _until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
+def _follower(
+    news: Callable[[bytes | Diagnosis], None], through: Callable[[bytes], bool] = lambda chunk: False
+) -> Follower:
+    return cast(Follower, SimpleNamespace(news=news, through=through))
+
+
+@pytest.mark.interpreted
 @pytest.mark.parametrize(
     ("last", "end"),
     [(b"1\r\n!\r\n0\r\n\r\n", b""), (b"1\r\n!\r\nno chunk", Diagnosis(Cause.STREAM_BROKEN, "truncated"))],
@@ -282,23 +291,24 @@ async def test_a_follower_is_given_what_came_and_what_comes(last: bytes, end: by
             answer.follow(None)
 
     more, got, leaves = asyncio.Event(), list[bytes | Diagnosis](), {b" my own"}
+    follower = _follower(news)
     async with scripted(script) as upstream, door() as to:
         opened_one, _ = await opened(to, upstream.url)
         assert isinstance(opened_one, Answer)
         answer = opened_one
         await _until(lambda: answer.held > 0)
-        assert answer.follow(news)
+        assert answer.follow(follower)
         assert got == [b"hello"]
         more.set()
         await _until(lambda: got == [b"hello", b" my own"])
         more.set()
         await _until(lambda: answer.held == len(b" world"))
         assert got == [b"hello", b" my own"]
-        assert answer.follow(news)
+        assert answer.follow(follower)
         assert got[2:] == [b" world"]
         more.set()
         await _until(lambda: got[3:] == [b"!", end])
-        assert answer.follow(news)
+        assert answer.follow(follower)
         assert got[4:] == [end, end]
         more.set()
 
@@ -344,6 +354,7 @@ async def test_what_is_there_whole_is_read_at_once() -> None:
         assert len(upstream.lines) == 1
 
 
+@pytest.mark.interpreted
 async def test_what_may_be_a_whole_chunk_is_offered_as_it_is() -> None:
     """Only where one may begin: behind an event that was the last of its chunk, and nothing of the next one."""
     a, chunk = b"data: a\n\n", b"9\r\ndata: a\n\n\r\n"
@@ -379,7 +390,7 @@ async def test_what_may_be_a_whole_chunk_is_offered_as_it_is() -> None:
     async with scripted(script) as upstream, door() as to:
         answer, _ = await opened(to, upstream.url)
         assert isinstance(answer, Answer)
-        assert answer.follow(got.append, through)
+        assert answer.follow(_follower(got.append, through))
         for at in range(len(pieces)):  # `through` tells by it what it is asked
             more.set()
             await _until(lambda: len(got) > at)  # noqa: B023  # called at once
@@ -388,6 +399,7 @@ async def test_what_may_be_a_whole_chunk_is_offered_as_it_is() -> None:
     assert b"".join(each for each in got if isinstance(each, bytes)).count(a) == 9
 
 
+@pytest.mark.interpreted
 async def test_what_is_undone_is_not_followed() -> None:
     """A little of it may grow beyond what its reader can take at once."""
     packed = gzip.compress(b"hello")
@@ -395,5 +407,5 @@ async def test_what_is_undone_is_not_followed() -> None:
     async with scripted(answered(sent)) as upstream, door() as to:
         answer, _ = await opened(to, upstream.url)
         assert isinstance(answer, Answer)
-        assert not answer.follow(lambda chunk: pytest.fail("it was followed"))
+        assert not answer.follow(_follower(lambda chunk: pytest.fail("it was followed")))
         assert await rest(answer) == (b"hello", None)

@@ -52,6 +52,7 @@ _TEXTS = [
     b"[DONE]",
     b"[1]",
 ]
+_NO_CHUNK = (b"", 0)
 _Chunk = tuple[int, bytes, bytes]
 _CHUNKS = st.tuples(
     st.integers(0, len(_SHAPES) - 1), st.sampled_from(_TEXTS) | st.binary(max_size=4), st.sampled_from(_TEXTS)
@@ -193,13 +194,13 @@ def test_a_whole_chunk_is_known_by_its_frame(shape: int) -> None:
     for length in (*range(1, 300), 3000, 5000):
         event = _event((shape, b"x" * length, b"bbbb"))
         chunk, size = _framed(event), b"%x" % len(event)
-        assert mould.chunk(chunk) == ((chunk, len(event)) if length < 4000 else None)
+        assert mould.chunk(chunk) == ((chunk, len(event)) if length < 4000 else _NO_CHUNK)
         for frame in (b"0" + size, size + b" ", size + b";a", b"%x" % (len(event) + 1), b"%x" % (len(event) - 1), b""):
-            assert mould.chunk(frame + b"\r\n" + event + b"\r\n") is None
+            assert mould.chunk(frame + b"\r\n" + event + b"\r\n") == _NO_CHUNK
         for other in (chunk[:-1], chunk[1:], chunk + b"\n", chunk + chunk, event, chunk[:-2], b"\n" + chunk[1:]):
-            assert mould.chunk(other) is None
+            assert mould.chunk(other) == _NO_CHUNK
     for text in (b"", b'"', b"\\", b"\n", b'a"}}]}\n\ndata: {"x":"'):
-        assert mould.chunk(_framed(_event((shape, text, b"bbbb")))) is None
+        assert mould.chunk(_framed(_event((shape, text, b"bbbb")))) == _NO_CHUNK
 
 
 def test_most_of_a_stream_is_seen_at_a_glance() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -12,14 +12,13 @@ import pytest
 from proxy.edge.caller import Caller
 from proxy.edge.relay import Pulse, relay_stream
 from proxy.providers.openai import stream_reader
-from proxy.terms import CHAT, Accepted, Cause, Diagnosis, Headers, Interrupted, Stream
+from proxy.terms import CHAT, Accepted, Cause, Diagnosis, Follower, Headers, Interrupted, Stream
 
 pytestmark = pytest.mark.interpreted  # callers of its own
 
 _FINISH = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
 _DONE = b"data: [DONE]\n\n"
 _BROKEN = Diagnosis(Cause.STREAM_BROKEN, "reset")
-_News = Callable[[bytes | Diagnosis], None]
 
 
 def _text(text: str) -> bytes:
@@ -32,8 +31,7 @@ class _Reply:
 
     status: int = 200
     headers: Headers = ()
-    news: _News | None = None
-    through: Callable[[bytes], bool] | None = None
+    follower: Follower | None = None
     held: list[bytes | Diagnosis] = field(default_factory=list)
 
     def ready(self) -> bytes | Diagnosis | None:
@@ -42,19 +40,24 @@ class _Reply:
     def whole(self) -> bytes | None:
         return None
 
-    def follow(self, news: _News | None, through: Callable[[bytes], bool] | None = None) -> bool:
-        self.news, self.through = news, through
-        while self.held and self.news is not None:
-            self.news(self.held.pop(0))
+    def follow(self, follower: Follower | None) -> bool:
+        self.follower = follower
+        while self.held and self.follower is not None:
+            self.follower.news(self.held.pop(0))
         return True
+
+    def followed(self) -> Follower:
+        """By whom."""
+        assert self.follower is not None
+        return self.follower
 
     def give(self, *chunks: bytes | Diagnosis) -> None:
         """Something comes, at once or for whoever follows next."""
         for chunk in chunks:
-            if self.news is None:
+            if self.follower is None:
                 self.held.append(chunk)
             else:
-                self.news(chunk)
+                self.follower.news(chunk)
 
     async def chunk(self) -> bytes | Diagnosis:
         return self.held.pop(0) if self.held else b""
@@ -83,8 +86,9 @@ class _Caller:
             self.told.append(data)
         return not self.slow
 
-    def push_chunk(self, chunk: tuple[bytes, int]) -> bool:
-        return self.push(chunk[0])
+    def push_chunk(self, chunk: bytes, holds: int) -> bool:
+        assert chunk == b"%x\r\n%b\r\n" % (holds, chunk[-holds - 2 : -2])
+        return self.push(chunk)
 
     async def room(self) -> None:
         if self.slow:
@@ -114,7 +118,7 @@ class _Relay:
         """It follows its answer."""
         for _ in range(5):
             await asyncio.sleep(0)
-        assert self.reply.news is not None
+        assert self.reply.followed()
         assert self.caller.told == [_text("Hello")]
         self.caller.told.clear()
 
@@ -135,7 +139,7 @@ async def test_what_comes_is_written_before_anybody_wakes() -> None:
     assert relay.caller.told == [_text("a"), _text("b") + _text("c")]
     relay.reply.give(_text("d")[9:] + _FINISH, _DONE)
     assert relay.caller.told[2:] == [_text("d") + _FINISH, _DONE]
-    assert relay.reply.news is None
+    assert relay.reply.follower is None
     assert await relay.task is None
     assert relay.caller.ended == "whole"
 
@@ -148,8 +152,7 @@ async def test_a_whole_chunk_goes_through_as_it_is() -> None:
     """Unless it is no plain event, or comes behind one that is cut: that is for whoever follows to read."""
     relay = _Relay()
     await relay.begun()
-    through = relay.reply.through
-    assert through is not None
+    through = relay.reply.followed().through
     assert through(_chunk(_text("a")))
     assert relay.caller.told == [_chunk(_text("a"))]
     for other in (_FINISH, b": ping\n\n", _DONE, _text("b") + _text("c"), b"data: {}\n\n"):
@@ -167,11 +170,10 @@ async def test_a_chunk_for_who_does_not_keep_up_is_the_last_one() -> None:
     """It is written, and what comes next stays with the answer."""
     relay = _Relay()
     await relay.begun()
-    through = relay.reply.through
+    through = relay.reply.followed().through
     relay.caller.slow = True
-    assert through is not None
     assert through(_chunk(_text("a")))
-    assert relay.reply.news is None
+    assert relay.reply.follower is None
     relay.reply.give(_text("b"), _FINISH, _DONE)
     assert relay.caller.told == [_chunk(_text("a"))]
     relay.caller.slow = False
@@ -184,8 +186,7 @@ async def test_a_chunk_for_who_has_left_is_noticed_as_well() -> None:
     relay = _Relay()
     await relay.begun()
     relay.caller.gone = True
-    assert relay.reply.through is not None
-    assert relay.reply.through(_chunk(_text("a")))
+    assert relay.reply.followed().through(_chunk(_text("a")))
     with pytest.raises(ConnectionResetError):
         await relay.task
 
@@ -229,14 +230,13 @@ async def test_an_end_that_comes_too_late_is_not_told() -> None:
     """The limit of time ran out in the same moment: what was told to be cut must not look whole."""
     relay = _Relay()
     await relay.begun()
-    news = relay.reply.news
-    assert news is not None
+    news = relay.reply.followed().news
     relay.task.cancel()
     news(_FINISH + _DONE)
     assert relay.caller.told == []
     with pytest.raises(asyncio.CancelledError):
         await relay.task
-    assert relay.reply.news is None
+    assert relay.reply.follower is None
 
 
 async def test_a_caller_who_has_left_is_noticed_by_whoever_waits() -> None:

@@ -27,6 +27,7 @@ from proxy.terms import (
     Cause,
     Diagnosis,
     Failed,
+    Follower,
     Headers,
     Interrupted,
     Outcome,
@@ -52,9 +53,7 @@ class Open:
     def whole(self) -> bytes | None:
         return b""
 
-    def follow(
-        self, news: Callable[[bytes | Diagnosis], None] | None, through: Callable[[bytes], bool] | None = None
-    ) -> bool:
+    def follow(self, follower: Follower | None) -> bool:
         return False
 
     def close(self) -> None:
