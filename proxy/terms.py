@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 Headers = tuple[tuple[str, str], ...]
 """HTTP header fields in wire order; names as received, compared without case."""
@@ -94,7 +94,7 @@ class Diagnosis:
 
 
 class Follower(ABC):
-    """Who is given an answer as it comes. To inherit from, since it is called for every event of a stream."""
+    """Who is given an answer as it comes, while nobody waits for `chunk`. Called for every event: to inherit from."""
 
     __slots__ = ()
 
@@ -127,9 +127,7 @@ class Reply(Protocol):
         ...
 
     def follow(self, follower: Follower | None) -> bool:
-        """Give it what is there now and then what comes, when it comes, until told otherwise. Nobody waits for `chunk`
-        meanwhile. False: this answer can only be waited for.
-        """
+        """Give it what is there now and then what comes, until told otherwise. False: it can only be waited for."""
         ...
 
     def close(self) -> None:
@@ -153,13 +151,17 @@ class Sign(StrEnum):
     """A data event that cannot be read."""
 
 
-class StreamEvent(NamedTuple):
-    """One whole event of a stream, its closing blank line included. There are many: a tuple is the cheapest to make."""
+@dataclass(slots=True, unsafe_hash=True, init=False)
+class StreamEvent:
+    """One whole event of a stream, its closing blank line included."""
 
-    raw: bytes
-    sign: Sign
-    error: Mapping[str, Any] | None = None
+    raw: Final[bytes]
+    sign: Final[Sign]
+    error: Final[Mapping[str, Any] | None]
     """With ERROR and FAILED: the error object that the event carried."""
+
+    def __init__(self, raw: bytes, sign: Sign, error: Mapping[str, Any] | None = None) -> None:
+        self.raw, self.sign, self.error = raw, sign, error
 
 
 @dataclass(slots=True, unsafe_hash=True, init=False)
@@ -176,23 +178,17 @@ class Usage:
 
 
 class Shape(ABC):
-    """What a stream's plain events look like: whole ones of content, of which nothing else is to be learnt. To inherit
-    from, since it is asked for every event.
-    """
+    """What a stream's plain events look like: whole ones of content, of which nothing else is to be learnt."""
 
     __slots__ = ()
 
     @abstractmethod
     def glance(self, data: bytes) -> tuple[bytes, int]:
-        """What is for the caller of those that `data` begins with, and how many bytes they are: only what is behind
-        them is to be fed.
-        """
+        """What is for the caller of those that `data` begins with, and how many bytes that is; `feed` gets the rest."""
 
     @abstractmethod
     def chunk(self, data: bytes) -> tuple[bytes, int]:
-        """Is it one of them, as one chunk of HTTP? The chunk that the caller gets, and how many bytes it holds: 0 if it
-        is not.
-        """
+        """One of them as one chunk of HTTP: the chunk for the caller, and how many bytes it holds; 0 if it is none."""
 
 
 class StreamReader(Protocol):

@@ -81,16 +81,18 @@ class Caller(ABC):
 
     @abstractmethod
     async def open(self, status: int, fields: Fields) -> None:
-        """Begin an answer of unknown length. Its head leaves with the first bytes that are written."""
+        """Begin an answer: its head leaves with the first bytes that are written. Its Content-Length, if that is known,
+        comes first.
+        """
 
     @abstractmethod
     async def write(self, data: bytes) -> None:
         """Bytes for the caller; returns when it keeps up."""
 
     @abstractmethod
-    def push(self, data: bytes) -> bool | None:
+    def push(self, data: bytes, *, last: bool = False) -> bool | None:
         """Write without waiting, if there is something: True if the caller keeps up, else `room` is to be waited for.
-        None: use `write`.
+        None: use `write`. `last`: nothing is written after it, so the answer may end with it; it is to be finished.
         """
 
     @abstractmethod

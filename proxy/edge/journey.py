@@ -20,23 +20,24 @@ from proxy.routing.bindings import Chain
 from proxy.routing.verdict import REQUEST_FAULTS
 from proxy.routing.walk import Deadline, Refused, Served, conclude, walk
 from proxy.terms import Abandoned, Accepted, Cause, Diagnosis, Interrupted, Question
+from proxy.upstream.alarm import Bell
 
 _SENT_AT_ONCE: Final = 64 * 1024
 """Bytes: a socket takes these without waiting for the caller."""
 _ABANDONED: Final = Abandoned()
 
 
-async def travel(exchange: Exchange, asked: list[Question], chain: Chain, deadline: Deadline) -> None:
-    """Walk the chain and answer the caller. `asked`: one question, which is taken out of it.
+async def travel(exchange: Exchange, asked: list[Question], chain: Chain, deadline: Deadline, bell: Bell) -> None:
+    """Walk the chain and answer the caller. `asked`: one question, which is taken out of it. `bell` is for a stream.
 
-    It is most of what a stream would keep in memory, and nobody asks again.
+    The question is most of what a stream would keep in memory, and nobody asks again.
     """
     pulse = None
     if asked[0].stream:
-        pulse = exchange.pulse = Pulse(partial(_beat, exchange), deadline.times.hold, deadline.times.idle)
+        pulse = exchange.pulse = Pulse(bell, partial(_beat, exchange), deadline.times.hold, deadline.times.idle)
     try:
         end = await walk(asked.pop(), chain, deadline, exchange.trail, exchange.ports)
-        if pulse is not None:
+        if pulse is not None and not pulse.quiet:
             await pulse.settled()
         if isinstance(end, Served):
             await _deliver(exchange, end, pulse, deadline)

@@ -32,6 +32,7 @@ IDLE = 3600.0
 """Seconds. Long: whoever balances the load must be the first to let go of a connection, or it meets a closed one."""
 _SWEEP = 60.0
 _BODILESS: Final = (204, 304)
+_LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
 class Lanes:
@@ -333,8 +334,7 @@ class _InLane(Caller):
             await lane.room()
 
     async def open(self, status: int, fields: Fields) -> None:
-        framed = any(field[:15].lower() == "content-length:" for field in fields)
-        self._chunked = not framed
+        self._chunked = not fields or fields[0][:15].lower() != "content-length:"
         self._head = self._open(status, fields, None, close=False)
 
     def _open(self, status: int, fields: Fields, length: int | None, close: bool) -> bytes:
@@ -351,7 +351,7 @@ class _InLane(Caller):
         if not self.push(data):
             await self._lane.room()
 
-    def push(self, data: bytes) -> bool:
+    def push(self, data: bytes, *, last: bool = False) -> bool:
         # Per event of a stream: what others do in calls of each other is done here in one.
         lane, size = self._lane, len(data)
         if not size:
@@ -364,6 +364,8 @@ class _InLane(Caller):
         self.body_out += size
         if self._chunked:
             data = framed(data)
+            if last:
+                data, self._chunked = data + _LAST_CHUNK, False
         if self._head:
             data, self._head = self._head + data, b""
         transport.write(data)
@@ -381,9 +383,9 @@ class _InLane(Caller):
 
     async def finish(self, *, close: bool = False) -> None:
         head, self._head = self._head, b""
-        if rest := head + (b"0\r\n\r\n" if self._chunked else b""):
-            await self._lane.write(rest)
         lane = self._lane
+        if rest := head + (_LAST_CHUNK if self._chunked else b""):
+            await lane.write(rest)
         lane.last = lane.last or close
         if lane.last and not lane.transport.is_closing():
             # Not when the exchange is over: its caller has seen the last chunk, and may send its next request here.

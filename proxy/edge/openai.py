@@ -32,6 +32,7 @@ from proxy.record.lately import prefix
 from proxy.routing.decision import Decision
 from proxy.routing.walk import Deadline
 from proxy.terms import EMBEDDINGS, RESPONSES, Endpoint, Question
+from proxy.upstream.alarm import Bell
 
 _BODY_IDLE = 30.0
 """Seconds without a byte of a request's body."""
@@ -64,6 +65,8 @@ class Edge:
         self.serving = serving
         """What new requests go by. Whoever changes the configuration sets it."""
         self._sinks, self._new_id, self._wall = sinks, new_id, unix
+        self._bell = Bell()
+        """Of streams' pulses."""
         self._buffered = 0
         self._exchanges: set[Exchange] = set()
         self._idle = asyncio.Event()
@@ -226,6 +229,7 @@ class Edge:
             [Question(endpoint, body, document, known.headers, known.query, stream, model, needs)],
             chain,
             Deadline(exchange.started + way.total, way.total, way.overrun, way.times),
+            self._bell,
         )
 
     async def _read(self, exchange: Exchange, known: Known, endpoint: Endpoint) -> Refusal | None:

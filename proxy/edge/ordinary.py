@@ -89,7 +89,7 @@ class Ordinary(Caller):
         self._count(len(data))
         await self.response.write(data)
 
-    def push(self, data: bytes) -> bool | None:
+    def push(self, data: bytes, *, last: bool = False) -> bool | None:
         return None
 
     def push_chunk(self, chunk: bytes, holds: int) -> bool:

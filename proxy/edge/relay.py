@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
@@ -30,99 +31,105 @@ from proxy.terms import (
     Stream,
     StreamEvent,
 )
+from proxy.upstream.alarm import Alarm, Bell
 
-_LAST_BYTE_WAIT = 0.25
+_monotonic: Final = time.monotonic
+_LAST_BYTE_WAIT: Final = 0.25
 """Seconds for the upstream to end its answer after the terminal event, so that its connection can be used again."""
 
 
-class Pulse:
+class Pulse(Alarm):
     """Keeps an eye on a streamed exchange: a sign of life for a caller who waits, an end when either side stalls.
 
-    One coarse timer per stream, so that an event costs no timer of its own.
+    It looks from time to time, so that an event costs no timer of its own, and no look at a clock. Once the answer is
+    committed it is the alarm around that.
     """
 
-    def __init__(self, beat: Callable[[], Coroutine[Any, Any, None]], hold: float, idle: float) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._beat, self._hold, self._idle = beat, hold, idle
+    def __init__(self, bell: Bell, beat: Callable[[], Coroutine[Any, Any, None]], hold: float, idle: float) -> None:
+        now = _monotonic()
+        self._bell, self._beat, self._hold, self._idle = bell, beat, hold, idle
         self._every = max(hold, 1.0)
         self._tick = min(max(min(hold, idle) / 4, 0.02), 5.0)
-        self.since = self._loop.time()
+        self.since = now
         """Since when nothing has come or gone."""
         self.moved = False
-        """Something has since the latest look at it: whoever forwards an event says so, and asks no clock."""
-        self._beaten = self.since - self._every
-        self._task: asyncio.Task[None] | None = None
-        self._timer: asyncio.Timeout | None = None
-        self._handle = self._loop.call_later(hold, self._check)
-        self._over = False
+        """Something has since the latest look: whoever forwards an event says so."""
+        self._beaten = now - self._every
+        self._beating: asyncio.Task[None] | None = None
+        self.watching = False
+        """The answer is committed."""
+        self._told = False
         self.ended = False
         """The replica stops: the limits of time have nothing to do with it."""
         self.writing = False
         """The caller is being waited for, rather than the upstream."""
         self.waited_for_caller = 0.0
+        self._rings = bell.put(self, now + self._tick)
 
-    @property
-    def watching(self) -> bool:
-        """The answer is committed."""
-        return self._timer is not None
+    def __enter__(self) -> None:
+        """The answer is committed: from here on it is ended when a side is idle for too long."""
+        super().__enter__()
+        self.watching, self.since = True, _monotonic()
 
     def end(self) -> None:
         """Let the committed answer end now, unless that is what it does already."""
-        assert self._timer is not None  # noqa: S101  # asked of what is watched
         self.ended = True
-        if not self._over:
-            self._timer.reschedule(self._loop.time())
+        if self.writing or not self._told:
+            self.go_off()
+
+    @property
+    def quiet(self) -> bool:
+        """No comment is being written."""
+        return self._beating is None or self._beating.done()
 
     def over(self) -> None:
-        """The answer ends: from here on neither side is watched."""
-        self._over = True
-        self._handle.cancel()
-
-    def watch(self, timer: asyncio.Timeout) -> None:
-        """The answer is committed: from here on let `timer` expire when a side is idle for too long."""
-        self._timer, self.since = timer, self._loop.time()
-        self._handle.cancel()
-        self._check()
+        """The answer was told to its end: there is nothing to say any more."""
+        self._told = True
 
     async def write(self, caller: Caller, data: bytes) -> None:
         """Write, on the caller's account."""
-        self.writing, self.since = True, self._loop.time()
+        self.writing, self.since = True, _monotonic()
         await caller.write(data)
         self._kept_up()
 
     def _kept_up(self) -> None:
-        self.writing, began, self.since = False, self.since, self._loop.time()
+        self.writing, began, self.since = False, self.since, _monotonic()
         self.waited_for_caller += self.since - began
 
     async def room(self, caller: Caller) -> None:
         """Wait until it keeps up, on its account."""
-        self.writing, self.since = True, self._loop.time()
+        self.writing, self.since = True, _monotonic()
         await caller.room()
         self._kept_up()
 
-    def _check(self) -> None:
-        now = self._loop.time()
+    def ring(self, now: float) -> None:
         if self.moved:
             self.moved, self.since = False, now
-        silent = now - self.since
-        if self._timer is not None and silent >= self._idle:
-            self._timer.reschedule(now)
+        silent = self.since + self._idle
+        if now >= silent and self._task is not None:
+            self.go_off()
             return
-        if not self.writing and silent >= self._hold and now - self._beaten >= self._every:
+        beat = max(self.since + self._hold, self._beaten + self._every)
+        if now >= beat and not self.writing and not self._told:
             self._beaten = now
-            self._task = self._loop.create_task(self._beat())
-        self._handle = self._loop.call_later(self._tick, self._check)
+            self._beating = asyncio.get_running_loop().create_task(self._beat())
+        at = now + self._tick
+        # Not early, as an alarm that is further away may be.
+        for due in (silent, beat):
+            if now < due < at:
+                at = due
+        self._rings = self._bell.put(self, at)
 
     async def settled(self) -> None:
         """Wait for a comment that is being written."""
-        if self._task is not None and not self._task.done():
-            await asyncio.wait({self._task}, timeout=self._idle)
+        if self._beating is not None and not self._beating.done():
+            await asyncio.wait({self._beating}, timeout=self._idle)
 
     def stop(self) -> None:
         """No more comments. Any number of calls."""
-        self._handle.cancel()
-        if self._task is not None:
-            self._task.cancel()
+        self._bell.take(self, self._rings)
+        if self._beating is not None:
+            self._beating.cancel()
 
 
 async def relay_stream(
@@ -132,17 +139,15 @@ async def relay_stream(
     told = False
     cut: Diagnosis | None
     try:
-        async with asyncio.timeout(None) as timer:
-            pulse.watch(timer)
+        with pulse:
             cut, told = await _forward(accepted, stream, caller, pulse)
     except TimeoutError:
         if pulse.writing:
             caller.cut()
             return Abandoned("caller_stalled")
         cut = Diagnosis(Cause.LOCAL, "draining") if pulse.ended else Diagnosis(Cause.TIMEOUT_IDLE, "idle")
-    finally:
-        pulse.over()
-    await pulse.settled()
+    if not pulse.quiet:
+        await pulse.settled()
     if cut is None:
         await caller.finish()
         await _rest(accepted)
@@ -153,7 +158,7 @@ async def relay_stream(
     return Interrupted(cut)
 
 
-_TRUNCATED = Diagnosis(Cause.STREAM_BROKEN, "truncated")
+_TRUNCATED: Final = Diagnosis(Cause.STREAM_BROKEN, "truncated")
 
 
 _End = tuple[Diagnosis | None, bool]
@@ -162,10 +167,15 @@ _End = tuple[Diagnosis | None, bool]
 
 async def _forward(accepted: Accepted, stream: Stream, caller: Caller, pulse: Pulse) -> _End:
     data, end = _told(stream, stream.events, ended=accepted.complete)
-    if data:
-        await pulse.write(caller, data)
-    if end is None and caller.push(b"") is not None:
-        end = await _Pushed(accepted.reply, stream, caller, pulse).told()
+    kept_up = caller.push(data)
+    if kept_up is None:
+        if data:
+            await pulse.write(caller, data)
+    else:
+        if not kept_up:
+            await pulse.room(caller)
+        if end is None:
+            end = await _Pushed(accepted.reply, stream, caller, pulse).told()
     while end is None:
         data, end = _read(stream, stream.reader.plain, await accepted.reply.chunk())
         pulse.moved = True
@@ -225,10 +235,18 @@ class _Pushed(Follower):
                 # Whoever waits was called away just now: an end that comes then must not be told.
                 self._stop(None)
                 return
-            data, self._end = _read(self._stream, self._plain, chunk)
+            pulse = self._pulse
+            data, end = _read(self._stream, self._plain, chunk)
             self._plain = self._stream.reader.plain
-            if not self._caller.push(data) or self._end is not None:
-                self._stop(None)
+            if end is None:
+                if not self._caller.push(data):
+                    self._stop(None)
+                return
+            self._end = end
+            pulse.over()
+            # Where no comment can follow it the last event leaves with the answer's end.
+            self._caller.push(data, last=end[0] is None and pulse.quiet)
+            self._stop(None)
         except Exception as error:  # noqa: BLE001  # as above
             self._stop(error)
 
@@ -256,13 +274,15 @@ def _read(stream: Stream, plain: Shape | None, chunk: bytes | Diagnosis) -> tupl
 
 def _told(stream: Stream, events: Sequence[StreamEvent], *, ended: bool) -> tuple[bytes, _End | None]:
     """What of these events is for the caller, and the end, if they are it; `ended`: nothing comes after them."""
-    if not ended and len(events) == 1 and ((sign := events[0].sign) is _CONTENT or sign is _LIFE):
-        return events[0].raw, None
-    reader = stream.reader
-    place = next((i for i, event in enumerate(events) if event.sign not in _GOING_ON), len(events))
-    end = events[place] if place < len(events) else None
-    proper = end is not None and ((end.sign is _DONE and reader.whole) or end.sign is Sign.FAILED)
-    data = b"".join([event.raw for event in events[: place + proper]])
+    reader, said, end, proper = stream.reader, list[bytes](), None, False
+    for event in events:
+        if event.sign not in _GOING_ON:
+            end, proper = event, (event.sign is _DONE and reader.whole) or event.sign is _FAILED
+            if proper:
+                said.append(event.raw)
+            break
+        said.append(event.raw)
+    data = said[0] if len(said) == 1 else b"".join(said)
     if end is not None:
         return data, (_meaning(end, stream), proper)
     return data, ((None if reader.whole else _TRUNCATED), False) if ended else None
@@ -272,6 +292,7 @@ def _told(stream: Stream, events: Sequence[StreamEvent], *, ended: bool) -> tupl
 _CONTENT: Final = Sign.CONTENT
 _LIFE: Final = Sign.LIFE
 _DONE: Final = Sign.DONE
+_FAILED: Final = Sign.FAILED
 _GOING_ON: Final = (_CONTENT, _LIFE)
 
 
@@ -315,9 +336,16 @@ async def _rest(accepted: Accepted) -> None:
     """Read to the upstream's end of answer: only then can the connection serve another request."""
     if accepted.complete:
         return
+    reply = accepted.reply
+    # Most often it came with the last event.
+    chunk = reply.ready()
+    while chunk and isinstance(chunk, bytes):
+        chunk = reply.ready()
+    if chunk is not None:
+        return
     try:
         async with asyncio.timeout(_LAST_BYTE_WAIT):
-            while (chunk := await accepted.reply.chunk()) and not isinstance(chunk, Diagnosis):
+            while (chunk := await reply.chunk()) and isinstance(chunk, bytes):
                 pass
     except TimeoutError:
         pass

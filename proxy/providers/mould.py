@@ -19,13 +19,14 @@ from proxy.providers.lenient import dumps
 from proxy.terms import Shape
 
 # Within JSON these bytes are a key and its value: a quote inside of a string has a backslash before it.
-_TEXT = re.compile(rb'"content" ?: ?"((?:[^"\\]|\\.)+)"', re.DOTALL)
-_PADDING = re.compile(rb'"obfuscation" ?: ?"((?:[^"\\]|\\.)*)"', re.DOTALL)
+_TEXT: Final = re.compile(rb'"content" ?: ?"((?:[^"\\]|\\.)+)"', re.DOTALL)
+_PADDING: Final = re.compile(rb'"obfuscation" ?: ?"((?:[^"\\]|\\.)*)"', re.DOTALL)
 """OpenAI's noise, which makes lengths say nothing of texts."""
-_BRACES = re.compile(rb'"\} *\}\n\n')
+_BRACES: Final = re.compile(rb'"\} *\}\n\n')
 """How Anthropic's events end: its noise is blanks."""
-_TRIES = 4
+_TRIES: Final = 4
 """Moulds that fit nothing, after which no more are cast."""
+_BACKSLASH: Final = 0x5C
 _PLAIN: Final = bytes(letter if 32 <= letter <= 126 and letter not in b'"\\' else letter ^ 255 for letter in range(256))
 """Leaves ASCII as it is that stands for itself between quotes, and nothing else."""
 
@@ -130,7 +131,7 @@ def cast(event: bytes, document: Mapping[str, Any]) -> Mould | None:
     if not _plain(document) or (match := _TEXT.search(event)) is None:
         return None
     # Without escapes by number a key is spelled in one way only, so one `"content"` is all there is.
-    if event.count(b'"content"') != 1 or b"\\u" in event:
+    if event.count(b'"content"') != 1 or (_BACKSLASH in event and b"\\u" in event):
         return None
     before, after = event[: match.start(1)], event[match.end(1) :]
     padding = _PADDING.search(event, match.end())

@@ -160,16 +160,17 @@ def _count(said: object) -> int:
 
 def stream_reader(endpoint: Endpoint, named: Callable[[str], str | None] = str) -> StreamReader:
     """A fresh reader for one streamed answer of `endpoint`; `named` says what may be told of its model's name."""
-    if endpoint == RESPONSES:
+    if endpoint is RESPONSES:
         return ResponsesReader(named)
-    if endpoint in (CHAT, COMPLETIONS):
+    if endpoint is CHAT or endpoint is COMPLETIONS:
         return ChoicesReader(named)
     raise ValueError(f"{endpoint.name} has no streamed form")
 
 
 # Per event or stream: to ask the class for one of its members takes ten times as long.
-_CONTENT, _LIFE = Sign.CONTENT, Sign.LIFE
-_NOTHING: Mapping[str, Any] = {}
+_CONTENT: Final = Sign.CONTENT
+_LIFE: Final = Sign.LIFE
+_NOTHING: Final[Mapping[str, Any]] = {}
 
 
 class _Reader:

@@ -8,13 +8,14 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
-MAX_EVENT = 16 * 1024 * 1024
+MAX_EVENT: Final = 16 * 1024 * 1024
 """Bytes. A Responses stream repeats its whole answer in one last event, so this is generous."""
 
-_BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
+_BLANK_LINE: Final = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
 _BOM = b"\xef\xbb\xbf"
-_CR = 13
+_CR: Final = 13
 """As a number: bytes are asked for bytes by way of an exception (in CPython), which takes ten times as long."""
 
 
@@ -61,9 +62,9 @@ def parse(event: bytes) -> tuple[str, bytes | None]:
     """An event's name and its data lines joined; data is None for comments and for events without any."""
     if event.endswith(b"\n\n") and _CR not in event:
         # As nearly all streams are written: one line of data, or one with the event's name before it.
-        lines = event.count(b"\n")
-        if lines == 2 and event.startswith(b"data: "):
+        if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2:
             return "", event[6:-2]
+        lines = event.count(b"\n")
         if lines == 3 and event.startswith(b"event: "):
             title, between, said = event[7:-2].partition(b"\ndata: ")
             if between:

@@ -14,13 +14,14 @@ from heapq import heappop, heappush
 from types import TracebackType
 from typing import Final
 
-FAR = 4.0
+FAR: Final = 4.0
 """Seconds: an alarm rings no later than this, so that it need not be set anew when a far limit comes nearer."""
-_NEAR = 1.0
+_NEAR: Final = 1.0
 _FAR_STEP: Final = 1 / 4
 _NEAR_STEP: Final = 1 / 250
 """From one ring to the next, for alarms further away than _NEAR seconds and for others."""
 _NEVER: Final = float("inf")
+_current_task: Final = asyncio.current_task
 
 
 class Bell:
@@ -96,7 +97,7 @@ class Alarm:
         self._bell = bell
 
     def __enter__(self) -> None:
-        task = self._task = asyncio.current_task(self._bell.loop)
+        task = self._task = _current_task(self._bell.loop)
         assert task is not None  # noqa: S101  # only a task can be ended
         self._cancelling = task.cancelling()
 
@@ -121,6 +122,11 @@ class Alarm:
         """The bell's: it is `now`."""
         if now < self._at:
             self._rings = self._bell.put(self, self._at)
-        elif self._task is not None and not self._over:
+        else:
+            self.go_off()
+
+    def go_off(self) -> None:
+        """End what it is around, if that has not ended."""
+        if self._task is not None and not self._over:
             self._over = True
             self._task.cancel()

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -313,15 +313,13 @@ class Attempt(Progress):
     async def _stream(self, reply: Reply) -> Outcome:
         reader = self._source.dialect.reader(self._question, self._binding, self._source.named, self._common.unix())
 
-        def accept(events: Sequence[StreamEvent], *, complete: bool) -> Accepted:
-            stream = Stream((*held, *events), reader, self._diagnosing())
-            return Accepted(reply, stream=stream, complete=complete)
-
         held: list[StreamEvent] = []
         size = 0
         self._set_timer(self.started + self._times.first_token, _NO_TOKEN)
         while True:
-            chunk = await reply.chunk()
+            chunk = reply.ready()
+            if chunk is None:
+                chunk = await reply.chunk()
             if isinstance(chunk, Diagnosis):
                 return Failed(chunk)
             events = reader.feed(chunk) if chunk else reader.finish()
@@ -333,13 +331,17 @@ class Attempt(Progress):
                     return Failed(Diagnosis(Cause.STREAM_BROKEN, "no_content"))
                 if sign is not _LIFE:
                     self.first_token = time.monotonic()
-                    return accept(events[position:], complete=not chunk)
+                    return Accepted(
+                        reply,
+                        stream=Stream((*held, *events[position:]), reader, self._diagnosing()),
+                        complete=not chunk,
+                    )
                 held.append(event)
                 size += len(event.raw)
             if not chunk:
                 return Failed(Diagnosis(Cause.STREAM_BROKEN, "no_content"))
             if size > HOLD_BYTES:
-                return accept((), complete=False)
+                return Accepted(reply, stream=Stream((*held,), reader, self._diagnosing()))
 
     def _at_fault(self, reply: Reply, event: StreamEvent) -> Outcome:
         """An event that says what went wrong, or nothing that can be read."""

@@ -238,7 +238,7 @@ async def test_an_answer_in_pieces(listener: _Listener) -> None:
     """Chunks where its length is not known, and as it is where it is; the connection serves on."""
 
     async def chunks(caller: Caller) -> None:
-        await caller.open(200, [*_JSON, *(["Content-Length: 4"] if len(listener.asked) == 2 else [])])
+        await caller.open(200, [*(["Content-Length: 4"] if len(listener.asked) == 2 else []), *_JSON])
         for each in (b"ab", b"", b"cd"):
             await caller.write(each)
         await caller.finish()
@@ -254,6 +254,26 @@ async def test_an_answer_in_pieces(listener: _Listener) -> None:
         head, _, body = (await reader.readuntil(b"abcd")).partition(b"\r\n\r\n")
     assert b"chunked" not in head
     assert body == b"abcd"
+
+
+async def test_a_last_piece_leaves_with_the_end(listener: _Listener) -> None:
+    """Nothing is written behind it, and the connection serves on."""
+
+    async def pieces(caller: Caller) -> None:
+        await caller.open(200, _JSON)
+        assert caller.push(b"ab")
+        assert caller.push(b"cd", last=True)
+        await asyncio.sleep(0.01)
+        await caller.finish()
+        assert caller.body_out == 4
+
+    listener.answer = pieces
+    reader, writer = await listener.connect()
+    async with asyncio.timeout(5):
+        for _ in range(2):
+            writer.write(post())
+            _, _, body = (await reader.readuntil(b"0\r\n\r\n")).partition(b"\r\n\r\n")
+            assert body == b"2\r\nab\r\n2\r\ncd\r\n0\r\n\r\n"
 
 
 async def test_a_last_answer_ends_the_connection(listener: _Listener) -> None:

@@ -13,6 +13,7 @@ from proxy.edge.caller import Caller
 from proxy.edge.relay import Pulse, relay_stream
 from proxy.providers.openai import stream_reader
 from proxy.terms import CHAT, Accepted, Cause, Diagnosis, Follower, Headers, Interrupted, Stream
+from proxy.upstream.alarm import Bell
 
 pytestmark = pytest.mark.interpreted  # callers of its own
 
@@ -74,16 +75,21 @@ class _Caller:
     slow: bool = False
     gone: bool = False
     ended: str = ""
+    last: bytes = b""
+    """What nothing may follow."""
     free: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def write(self, data: bytes) -> None:
         self.push(data)
 
-    def push(self, data: bytes) -> bool:
+    def push(self, data: bytes, *, last: bool = False) -> bool:
         if self.gone:
             raise ConnectionResetError("the caller has left")
         if data:
+            assert not self.last
             self.told.append(data)
+        if last:
+            self.last = data
         return not self.slow
 
     def push_chunk(self, chunk: bytes, holds: int) -> bool:
@@ -109,7 +115,7 @@ class _Relay:
         reader = stream_reader(CHAT)
         first = reader.feed(_text("Hello"))
         stream = Stream((*first,), reader, _diagnosed)
-        self.pulse = Pulse(_beat, 60, 60)
+        self.pulse = Pulse(Bell(), _beat, 60, 60)
         caller = cast(Caller, self.caller)
         ended = relay_stream(Accepted(self.reply, stream=stream), stream, caller, self.pulse, lambda cut: b"cut")
         self.task = asyncio.ensure_future(ended)
@@ -137,8 +143,11 @@ async def test_what_comes_is_written_before_anybody_wakes() -> None:
     await relay.begun()
     relay.reply.give(_text("a"), _text("b") + _text("c"), _text("d")[:9])
     assert relay.caller.told == [_text("a"), _text("b") + _text("c")]
-    relay.reply.give(_text("d")[9:] + _FINISH, _DONE)
+    relay.reply.give(_text("d")[9:] + _FINISH)
+    assert not relay.caller.last
+    relay.reply.give(_DONE)
     assert relay.caller.told[2:] == [_text("d") + _FINISH, _DONE]
+    assert relay.caller.last == _DONE
     assert relay.reply.follower is None
     assert await relay.task is None
     assert relay.caller.ended == "whole"
@@ -224,6 +233,7 @@ async def test_a_broken_answer_says_so(last: bytes | Diagnosis, cut: Diagnosis) 
     assert await relay.task == Interrupted(cut)
     assert relay.caller.told == [_text("a"), b"cut"]
     assert relay.caller.ended == "closed"
+    assert not relay.caller.last
 
 
 async def test_an_end_that_comes_too_late_is_not_told() -> None:
@@ -237,6 +247,29 @@ async def test_an_end_that_comes_too_late_is_not_told() -> None:
     with pytest.raises(asyncio.CancelledError):
         await relay.task
     assert relay.reply.follower is None
+
+
+async def test_a_stop_that_comes_with_the_end_says_nothing_behind_it() -> None:
+    """The answer was told whole, and is over a moment later."""
+    relay = _Relay()
+    await relay.begun()
+    relay.reply.give(_FINISH, _DONE)
+    relay.pulse.end()
+    assert await relay.task is None
+    assert relay.caller.told == [_FINISH, _DONE]
+    assert relay.caller.ended == "whole"
+
+
+async def test_an_end_is_not_the_last_while_a_sign_of_life_is_written() -> None:
+    """That may still follow."""
+    relay = _Relay()
+    await relay.begun()
+    relay.pulse._beating = comment = asyncio.ensure_future(asyncio.sleep(0.02))
+    relay.reply.give(_FINISH, _DONE)
+    assert not relay.caller.last
+    assert await relay.task is None
+    assert comment.done()
+    assert relay.caller.ended == "whole"
 
 
 async def test_a_caller_who_has_left_is_noticed_by_whoever_waits() -> None:
