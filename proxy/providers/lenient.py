@@ -9,10 +9,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
+# Once here, so that no request looks for them.
+_loads: Final = orjson.loads
+_dumps: Final = orjson.dumps
 _PATIENCE = 4 * 1024 * 1024
 """Bytes that the slower parser may be given: a tenth of a second or so, during which all else waits."""
 
@@ -20,7 +23,7 @@ _PATIENCE = 4 * 1024 * 1024
 def loads(data: bytes) -> Any:
     """The document; raises orjson.JSONDecodeError (a ValueError) for what is none."""
     try:
-        return orjson.loads(data)
+        return _loads(data)
     except orjson.JSONDecodeError:
         if len(data) > _PATIENCE:
             raise
@@ -38,6 +41,6 @@ def _refuse(name: str) -> None:
 def dumps(value: object) -> bytes:
     """JSON; also of halves of surrogate pairs and of numbers beyond 64 bits, which orjson does not write."""
     try:
-        return orjson.dumps(value)
+        return _dumps(value)
     except TypeError:
         return json.dumps(value, separators=(",", ":")).encode()

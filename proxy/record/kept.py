@@ -15,6 +15,7 @@ from proxy.breaker.state import CLOSED, View
 from proxy.record.document import writable
 from proxy.routing.decision import Attempted, Decision, Skipped
 
+_dumps: Final = orjson.dumps
 BEGINS = b"[["
 """What a decision's line begins with, and nothing else that is kept."""
 OF_CLOSED: Final = 0
@@ -51,7 +52,7 @@ def kept(decision: Decision) -> bytes:
         decision.body_out,
     )
     try:
-        return orjson.dumps(facts)
+        return _dumps(facts)
     except TypeError:
         return orjson.dumps(writable(facts))
 

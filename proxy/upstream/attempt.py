@@ -136,7 +136,9 @@ class Attempt(Progress):
                 elif source.gathers and kind != _JSON:
                     outcome = await self._gathered(reply)
                 else:
-                    outcome = await self._json(reply)
+                    # As most are, it may be there whole: then nothing is waited for.
+                    body = reply.whole()
+                    outcome = await self._json(reply) if body is None else self._whole_json(reply, body)
         except TimeoutError:
             outcome = Failed(self._ran_out())
         finally:
@@ -238,10 +240,6 @@ class Attempt(Progress):
         return bytes(body)
 
     async def _json(self, reply: Reply) -> Outcome:
-        # As most are, it may be there whole: that is less than any limit below.
-        body = reply.whole()
-        if body is not None:
-            return self._whole_json(reply, body)
         held: list[bytes] = []
         size = 0
         if self._verge is _NO_BYTE:  # of an answer that might have been a stream

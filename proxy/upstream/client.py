@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 from proxy.terms import Cause, Diagnosis, Headers, Progress
 from proxy.upstream.answer import Answer
@@ -21,6 +21,8 @@ from proxy.upstream.names import Lookup, ask_system
 from proxy.upstream.pool import KEEP, Pool
 from proxy.upstream.request import END, Opening, Target, opening
 from proxy.upstream.wire import BAD_HTTP, CLOSED, Connection
+
+_monotonic: Final = time.monotonic
 
 __all__ = ["Answer", "Connecting", "Connections", "Door", "RetryBudget"]
 
@@ -102,7 +104,7 @@ class Door:
             return BAD_HTTP
         target, start = begun
         made: Connection | Diagnosis | None
-        at = time.monotonic()
+        at = _monotonic()
         if body is None:
             made, aside, head, body = None, True, start + END, b""
         else:
@@ -113,7 +115,7 @@ class Door:
         progress.reused = made is not None
         if made is None:
             made = await self._enter(target, progress, connect, aside)
-            at = time.monotonic()
+            at = _monotonic()
         while not isinstance(made, Diagnosis):
             progress.sent, progress.connected = True, at
             answer = made.ask(head, body)
@@ -126,7 +128,7 @@ class Door:
                     self._pool.leave(aside=aside)
                 raise
             if answer.status:
-                progress.status, progress.first_byte = answer.status, time.monotonic()
+                progress.status, progress.first_byte = answer.status, _monotonic()
                 return answer
             if not progress.reused or made.bodiless or not self._budget.spend():
                 self._pool.leave(aside=aside)
@@ -135,7 +137,7 @@ class Door:
             # What a retry is served by is not kept: the upstream is just ending its connections.
             progress.retried, progress.reused = True, False
             made = await self._fresh(target, connect, None, aside=False)
-            at = time.monotonic()
+            at = _monotonic()
         return made
 
     async def _enter(self, target: Target, progress: Progress, connect: float, aside: bool) -> Connection | Diagnosis:
@@ -145,7 +147,7 @@ class Door:
             pool.step_aside()
             return await self._fresh(target, connect, None, aside=True)
         await pool.enter(progress)
-        kept = pool.take(target.origin, time.monotonic(), placed=True)
+        kept = pool.take(target.origin, _monotonic(), placed=True)
         if kept is not None:
             progress.reused = True
             return kept

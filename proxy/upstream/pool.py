@@ -13,11 +13,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from typing import Final
 
 from proxy.terms import Progress
 from proxy.upstream.request import Origin
 from proxy.upstream.wire import Connection
 
+_monotonic: Final = time.monotonic
 KEEP = 60.0
 """Seconds."""
 
@@ -103,7 +105,7 @@ class Pool:
 
     def done(self, connection: Connection, again: bool) -> None:
         if again and connection.shelf is not None and not self.closed:
-            connection.idle_since = time.monotonic()
+            connection.idle_since = _monotonic()
             connection.shelf.append(connection)
             if self._sweeper is None:
                 self._sweeper = asyncio.get_running_loop().call_later(self._keep_for / 4, self._sweep)
