@@ -7,6 +7,9 @@ BIN := $(VENV)/bin
 # What was compiled is kept, whatever the environment says: the tests start Homeport hundreds of times.
 unexport PYTHONDONTWRITEBYTECODE
 ALONE := tests/long/test_truth_audit.py tests/long/test_panels.py
+# Accounts' tokens, the configuration's revisions, what operators call and type: nothing of that is compiled.
+INTERPRETED := integration/test_fleet_accounts integration/test_fleet_accounts_file integration/test_shared_configured \
+	e2e/test_accounts_secrets e2e/test_binding_test e2e/test_command e2e/test_revisions e2e/test_revisions_shared e2e/test_sign_in
 
 help:
 	@echo "make demo       see what Homeport does: simulated upstreams, no key needed (Ctrl-C ends it)"
@@ -55,7 +58,7 @@ test-long: setup
 		wait $$compiling && exit $$tested
 	@# What is compiled passes the same tests as what is interpreted.
 	cd .compiled && PYTHONPATH=$(CURDIR)/.compiled ../$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder \
-		-m 'not interpreted' tests/integration tests/e2e tests/property tests/unit
+		-m 'not interpreted' $(INTERPRETED:%=--ignore=tests/%.py) tests/integration tests/e2e tests/property tests/unit
 
 .compiled/built: pyproject.toml .ci/compiled $(shell find proxy -type f -not -name '*.pyc')
 	@.ci/compiled $(VENV)
