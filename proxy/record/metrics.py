@@ -313,6 +313,7 @@ class Metrics:
         if served is not None and decision.usage is None and whole:
             ones.append(self._no_usage(a, before + served.tier))
         billed = None if served is None else (a, before + served.tier)
+        measured = tuple(tried)
         return Counts(
             tuple(ones),
             body_in,
@@ -320,7 +321,7 @@ class Metrics:
             whole_time,
             overhead,
             first_byte,
-            self._tried.setdefault(tuple(tried), tuple(tried)),
+            self._tried.setdefault(measured, measured),
             tuple(lately),
             billed,
             self._tokens.of,
