@@ -96,6 +96,8 @@ async def test_a_model_that_is_left_empty_is_the_sources_default(tmp_path: Path)
         assert await seat.intent.served() == "third/newer"
         await window.button("Edit the chain").click()
         await expect(model).to_have_value("")
+        # The sources are asked for beside the chain, and may come after it.
+        await expect(model).to_have_attribute("placeholder", "newer (the source’s default)")
         await window.button("Move primary down").click()
         await expect(page.get_by_role("status").filter(has_text="newer is now fallback-1")).to_have_count(1)
         await window.open("sources")
