@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -45,8 +44,8 @@ class Calls:
     events: events.Events
     assistants: of_assistants.Assistants
     binding_test: binding_test.BindingTest
-    exposition: Callable[[], bytes]
-    """The metrics as they are exposed."""
+    exposed: Callable[[], Awaitable[bytes]]
+    """The metrics."""
 
 
 def table(of: Calls, gate: Gate) -> tuple[Call, ...]:
@@ -56,9 +55,7 @@ def table(of: Calls, gate: Gate) -> tuple[Call, ...]:
 
 def _probes(of: Calls) -> tuple[Call, ...]:
     async def metrics(_: web.BaseRequest) -> web.Response:
-        # In a thread: with many assistants it takes longer than a request may wait.
-        exposed = await asyncio.to_thread(of.exposition)
-        return text(exposed, "text/plain; version=0.0.4; charset=utf-8")
+        return text(await of.exposed(), "text/plain; version=0.0.4; charset=utf-8")
 
     async def healthz(_: web.BaseRequest) -> web.Response:
         return text("ok\n")

@@ -337,7 +337,7 @@ class Replica:
                 self._to_unix,
                 lambda source: self._accounts.expiries().get(source),
             ),
-            self._metrics.exposition,
+            self._metrics.exposed,
         )
 
     async def leave(self) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 
 from proxy.routing.decision import Decision
 
-MOST: Final = 24
+MOST: Final = 48
 WITHIN: Final = 0.02
 """Requests that are told of at once, and seconds after which they are at the latest."""
 

@@ -56,7 +56,7 @@ class Spreads(Family):
 
     def __init__(self, name: str, text: str, bounds: Sequence[float], labels: Sequence[str]) -> None:
         super().__init__("histogram", name, text, labels)
-        limits = [float(bound) for bound in bounds]
+        limits = tuple([float(bound) for bound in bounds])
         self.of: Children[tuple[str, ...], Spread] = Children(
             lambda values: Spread(self.name, self.labelled(values), limits)
         )

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from proxy.breaker.state import View
+from proxy.record.counts import Counts
 from proxy.record.lines import Line
-from proxy.record.metrics import Counts
 from proxy.routing.decision import Attempted, Decision, Skipped
 
 _MOST, _LOOKS = 20_000, 1000

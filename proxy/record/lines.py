@@ -29,7 +29,7 @@ _OF_BREAKER = frozenset({"since", "until"})
 _GAP = b"\0"
 """Where it is put in: no JSON has this."""
 _OPEN = orjson.Fragment(_GAP)
-_NAMES: Final = 1000
+_NAMES: Final = 20_000
 _FAR: Final = 10**15
 """Beyond it numbers may be written otherwise."""
 _WHOLE: Final = tuple([b"%d" % number for number in range(1000)])

@@ -2,18 +2,19 @@
 
 1. Label values come from the configuration and from closed lists, never from a caller: no assistant is `_unknown`.
 2. A decision is counted once, when it is finished; what is true now is not mirrored here but read at scrape, by
-   live_metrics.py. Which series a request counts in is found once for all that are alike (kinds.py).
+   live_metrics.py. Which series a request counts in is found once for all that are alike (kinds.py), and what these
+   add up to goes there before a scrape.
 3. Breaker state, last use and requests by outcome exist from the start; the rest appears when first seen.
 """
 
 from __future__ import annotations
 
+import asyncio
 import platform
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.process_collector import ProcessCollector
@@ -21,17 +22,17 @@ from prometheus_client.process_collector import ProcessCollector
 import proxy
 from proxy.beside import giving_way
 from proxy.breaker.state import Moved, Word
+from proxy.record.counts import LONG, Counts, Tried
 from proxy.record.families import Spreads, Values
 from proxy.record.lately import Times, prefix
 from proxy.record.live_metrics import Kept, Live, Now, Shared
-from proxy.record.series import Children, Spread, Value
+from proxy.record.series import Value
 from proxy.routing.bindings import Bindings, Target
 from proxy.routing.decision import Attempted, Decision, Skipped, Step, word
 from proxy.terms import CHAT
 from proxy.upstream.oauth.account import RESULTS
 
-_LONG = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
-_SHORT = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
+_SHORT: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
 _WHOLE = ("success", "fallback_success")
 _FROM_BOOT = (("success", "200"), ("fallback_success", "200"), ("exhausted", "503"))
 _RELOADS = ("ok", "invalid", "unchanged")
@@ -39,6 +40,8 @@ _RELOADS = ("ok", "invalid", "unchanged")
 _UNKNOWN = "_unknown"
 _NOT_LET_IN = ("invalid_api_key", "assistant_forbidden", "origin_forbidden")
 _OVER_OUR_LIMITS = "overloaded"
+_TURN: Final = 200
+"""Counts that are settled before others get their turn: under a millisecond."""
 
 
 class Shown(Protocol):
@@ -50,84 +53,6 @@ class Shown(Protocol):
 
 
 Each = TypeVar("Each", bound=Shown)
-
-
-_Tried = tuple[int, Spread, Spread | None, Spread | None]
-"""An attempt's place among the steps; what its duration, its first token and its connecting are measured in."""
-
-
-@dataclass(slots=True)
-class Counts:
-    """What decisions that are alike (see kinds.py) are counted in. Nobody changes which.
-
-    Of what is an assistant's own there is as little as can be, and the rest is one object for all: with thousands of
-    assistants each of these objects is fetched from memory, which takes longer than to count.
-    """
-
-    ones: tuple[Value, ...]
-    """One more in each."""
-    body_in: Value | None
-    body_out: Value
-    duration: Spread | None
-    overhead: Spread | None
-    """How long they took, and how much of it was spent here; of those that came as far as a chain."""
-    first_byte: Spread | None
-    tried: tuple[_Tried, ...]
-    lately: tuple[Times, ...]
-    """Of each of those."""
-    served: tuple[str, str] | None
-    """The assistant and the tier that are billed for what an upstream says; None where nobody is."""
-    billed: Children[tuple[str, ...], Value]
-    """By these, and what it is: input, output, cache_read, reasoning."""
-    input: Value | None = None
-    output: Value | None = None
-    cache_read: Value | None = None
-    reasoning: Value | None = None
-    """Of those labels, once they were billed: what never is has no series."""
-
-    def add(self, decision: Decision) -> None:
-        """One more of them."""
-        for one in self.ones:
-            one.value += 1.0
-        self.body_out.value += decision.body_out
-        if self.body_in is not None:
-            self.body_in.value += decision.body_in
-        whole, overhead = self.duration, self.overhead
-        if whole is None or overhead is None:
-            return
-        whole.observe(decision.duration)
-        spent = decision.duration - decision.waited
-        overhead.observe(spent if spent > 0.0 else 0.0)
-        if self.first_byte is not None and decision.first_byte is not None:
-            self.first_byte.observe(decision.first_byte)
-        for number, (place, duration, first_token, connect) in enumerate(self.tried):
-            step, times = decision.steps[place], self.lately[number]
-            if isinstance(step, Attempted):
-                duration.observe(step.ended - step.started)
-                times.tried(step.outcome, decision.at + step.ended - decision.started)
-                if first_token is not None and step.first_token is not None:
-                    first_token.observe(step.first_token - step.started)
-                if connect is not None and step.connected is not None:
-                    connect.observe(step.connected - step.started)
-        usage = decision.usage
-        if usage is None or self.served is None:
-            return
-        if usage.input:
-            self.input = self._bill(self.input, "input", usage.input)
-        if usage.output:
-            self.output = self._bill(self.output, "output", usage.output)
-        if usage.cache_read:
-            self.cache_read = self._bill(self.cache_read, "cache_read", usage.cache_read)
-        if usage.reasoning:
-            self.reasoning = self._bill(self.reasoning, "reasoning", usage.reasoning)
-
-    def _bill(self, known: Value | None, kind: str, tokens: int) -> Value:
-        """Count them; in what."""
-        assert self.served is not None  # noqa: S101  # it billed them
-        if known is None:
-            known = self.billed[(*self.served, kind)]
-        known.value += tokens
-        return known
 
 
 class Metrics:
@@ -154,12 +79,12 @@ class Metrics:
             "homeport_requests_total", "Requests finished", a, "endpoint", "stream", "outcome", "code"
         )
         self._duration = histogram(
-            "homeport_request_duration_seconds", "From arrival to the last byte", _LONG, a, "stream"
+            "homeport_request_duration_seconds", "From arrival to the last byte", LONG, a, "stream"
         )
         self._first_byte = histogram(
             "homeport_request_time_to_first_byte_seconds",
             "Until the first body byte, all tiers included",
-            _LONG,
+            LONG,
             a,
             "stream",
         )
@@ -173,10 +98,10 @@ class Metrics:
             "homeport_upstream_status_total", "Upstream HTTP status, `none` without an answer", s, "code"
         )
         self._upstream = histogram(
-            "homeport_upstream_duration_seconds", "Attempt start to last upstream byte", _LONG, s, m
+            "homeport_upstream_duration_seconds", "Attempt start to last upstream byte", LONG, s, m
         )
         self._first_token = histogram(
-            "homeport_upstream_time_to_first_token_seconds", "Attempt start to first content of a stream", _LONG, s, m
+            "homeport_upstream_time_to_first_token_seconds", "Attempt start to first content of a stream", LONG, s, m
         )
         self._connect = histogram("homeport_upstream_connect_seconds", "TCP and TLS of new connections", _SHORT, s)
         self._stalls = counter("homeport_stream_stalls_total", "Silence over its limit", a, t, "phase")
@@ -212,7 +137,8 @@ class Metrics:
             self._reloads(result)
         self._reloaded_at()
         self._reloaded_well().set(1)
-        self._tried: dict[tuple[_Tried, ...], tuple[_Tried, ...]] = {}
+        self._new: list[Counts] = []
+        self._tried: dict[tuple[Tried, ...], tuple[Tried, ...]] = {}
         """Those of all Counts, each once."""
         self._targets: dict[str, Target] = {}
         self._followed: set[str] = set()
@@ -247,8 +173,23 @@ class Metrics:
         self._reloaded_at().set(at)
         self._reloaded_well().set(float(result != "invalid"))
 
+    async def exposed(self) -> bytes:
+        """The text that Prometheus scrapes, of what there is when it is asked for."""
+        while self._new:
+            self.settle(_TURN)
+            await asyncio.sleep(0)
+        # In a thread: with many assistants it takes longer than a request may wait.
+        return await asyncio.to_thread(self.exposition)
+
+    def settle(self, most: int | None = None) -> None:
+        """Put what was counted into the series: of so many, or of all. In the event loop's thread alone."""
+        some = self._new[:most]
+        del self._new[:most]
+        for each in some:
+            each.settle()
+
     def exposition(self) -> bytes:
-        """The text that Prometheus scrapes. Takes milliseconds with many assistants; call it beside the event loop."""
+        """The same text, of what was settled."""
         with giving_way():
             text = "".join(line for each in self._shown for line in each.lines())
         return text.encode() + generate_latest(self._process)
@@ -295,10 +236,10 @@ class Metrics:
         ones += self._refused(decision.refusal, a)
         body_in, body_out = self._body_in(a) if decision.body_in > 0 else None, self._body_out(a)
         if not steps:
-            return Counts(tuple(ones), body_in, body_out, None, None, None, (), (), None, self._tokens.of)
+            return Counts(self._new, tuple(ones), body_in, body_out, None, None, None, (), (), None, self._tokens.of)
         whole_time, overhead = self._duration(a, stream), self._overhead()
         first_byte = None if decision.first_byte is None else self._first_byte(a, stream)
-        tried: list[_Tried] = []
+        tried: list[Tried] = []
         lately: list[Times] = []
         for place, step in enumerate(steps):
             if isinstance(step, Attempted):
@@ -315,6 +256,7 @@ class Metrics:
         billed = None if served is None else (a, before + served.tier)
         measured = tuple(tried)
         return Counts(
+            self._new,
             tuple(ones),
             body_in,
             body_out,
@@ -349,7 +291,7 @@ class Metrics:
         if step.outcome == "stream_broken":
             yield self._truncated(a, t)
 
-    def _measured(self, place: int, step: Attempted) -> _Tried:
+    def _measured(self, place: int, step: Attempted) -> Tried:
         return (
             place,
             self._upstream(step.source, step.model),

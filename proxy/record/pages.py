@@ -62,30 +62,43 @@ class Pages(Protocol):
 
 
 class _Block:
-    """Items that follow each other, one behind the other in one piece of memory."""
+    """Items that follow each other, one behind the other in one piece of memory.
 
-    __slots__ = ("before", "count", "data", "ends", "times")
+    Until it is full that is as many pieces as it took: memory that grows is copied to another place again and again,
+    and none of those is in a cache.
+    """
+
+    __slots__ = ("_pieces", "before", "count", "ends", "size", "times")
 
     def __init__(self, before: int) -> None:
         """`before` it there were so many bytes."""
-        self.before, self.count = before, 0
-        self.data, self.times, self.ends = bytearray(), array("d"), array("Q")
+        self.before, self.count, self.size = before, 0, 0
+        self._pieces: list[bytes] = []
+        self.times, self.ends = array("d"), array("Q")
 
     def take(self, items: Sequence[bytes], now: float) -> None:
-        ends, end = list[int](), len(self.data)
+        ends, end = list[int](), self.size
         for item in items:
             end += len(item)
             ends.append(end)
-        self.data += b"".join(items)
+        self._pieces.append(b"".join(items))
         self.ends.fromlist(ends)
         self.times.fromlist([now] * len(ends))
         self.count += len(ends)
+        self.size = end
+        if self.count == _BLOCK:
+            self.data()
+
+    def data(self) -> bytes:
+        if len(self._pieces) > 1:
+            self._pieces = [b"".join(self._pieces)]
+        return self._pieces[0]
 
     def start(self, at: int) -> int:
         return self.ends[at - 1] if at else 0
 
     def item(self, at: int) -> bytes:
-        return bytes(self.data[self.start(at) : self.ends[at]])
+        return self.data()[self.start(at) : self.ends[at]]
 
 
 class Ring:
@@ -121,7 +134,7 @@ class Ring:
             block.take(some, now)
             put += len(some)
             self.next += len(some)
-            self.total = block.before + len(block.data)
+            self.total = block.before + block.size
         self._trim(now)
 
     def before(self, number: int) -> int:
@@ -136,7 +149,7 @@ class Ring:
         found: list[bytes] = []
         while number + len(found) < self.next:
             block, at = self._at(number + len(found))
-            data, start = bytes(block.data), block.start(at)
+            data, start = block.data(), block.start(at)
             for end in block.ends[at:]:
                 room -= end - start + 1
                 if room < 0 or len(found) == most:

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import TypeVar
 
@@ -52,7 +52,7 @@ class Spread:
 
     __slots__ = ("_bounds", "_starts", "_sum", "counts", "total")
 
-    def __init__(self, name: str, labels: Mapping[str, str], bounds: list[float]) -> None:
+    def __init__(self, name: str, labels: Mapping[str, str], bounds: tuple[float, ...]) -> None:
         """`bounds` are those of all children of its family."""
         self._bounds = bounds
         limits = [{"le": number(bound)} for bound in (*bounds, math.inf)]
@@ -63,14 +63,14 @@ class Spread:
         self.total = 0.0
 
     def observe(self, value: float) -> None:
-        # One after the other: most are among the first, and compiled that costs a tenth of a search.
-        place = 0
-        for bound in self._bounds:
-            if value <= bound:
-                break
-            place += 1
-        self.counts[place] += 1
+        self.counts[bucket(self._bounds, value)] += 1
         self.total += value
+
+    def take(self, counts: Sequence[int], total: float) -> None:
+        """So many observations in each bucket, which make `total` together."""
+        for at, count in enumerate(counts):
+            self.counts[at] += count
+        self.total += total
 
     def lines(self) -> Iterator[str]:
         """As it is exposed."""
@@ -78,6 +78,17 @@ class Spread:
         for start, count in zip(self._starts, (*upto, upto[-1]), strict=True):
             yield f"{start}{count}.0\n"
         yield f"{self._sum}{number(self.total)}\n"
+
+
+def bucket(bounds: tuple[float, ...], value: float) -> int:
+    """Where a value's bucket is among those of these bounds."""
+    # One after the other: most are among the first, and compiled that costs a tenth of a search.
+    at = 0
+    for bound in bounds:
+        if value <= bound:
+            break
+        at += 1
+    return at
 
 
 def begin(name: str, labels: Mapping[str, str]) -> str:

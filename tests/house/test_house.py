@@ -260,6 +260,7 @@ def _exported() -> dict[str, tuple[str, set[str]]]:
     metrics.refreshed("s", "refreshed")
     for each in _decisions():
         metrics.counts(each).add(each)
+    metrics.settle()
     target = next(iter(bindings.routes["bot"].own.tiers[0].guards.values())).target
     metrics.moved(target, Moved(Word.CLOSED, Word.OPEN, "failures"))
     exported = {}

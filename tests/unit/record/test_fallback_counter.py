@@ -20,6 +20,7 @@ def _moves(*steps: Step) -> list[str]:
     metrics = Metrics(now(Bindings({}, "1")))
     one = decision(steps=steps)
     metrics.counts(one).add(one)
+    metrics.settle()
     lines = metrics.exposition().decode().splitlines()
     return [line for line in lines if line.startswith("homeport_fallbacks_total{")]
 

@@ -145,10 +145,12 @@ def test_names_make_room() -> None:
     """However many assistants there are, and each line names its own."""
     names = Names()
     line = Line(decision(), Stamps(), names)
-    for number in [*range(2500), 0]:
-        each = decision(assistant=f"bot-{number}")
-        assert line.of(each) == _plain(each)
-        assert len(names) <= 1000
+    for number in range(50_000):
+        names(f"other-{number}")
+        assert len(names) <= 20_000
+        if number % 1000 == 0:
+            each = decision(assistant=f"bot-{number}")
+            assert line.of(each) == _plain(each)
 
 
 def test_what_is_not_there_is_left_out_and_the_rest_stands_in_order() -> None:

@@ -101,6 +101,7 @@ def _full() -> Metrics:
 def _use_all(metrics: Metrics) -> None:
     for each in _decisions():
         metrics.counts(each).add(each)
+    metrics.settle()
 
 
 def _decisions() -> Iterator[Decision]:

@@ -135,6 +135,7 @@ def test_a_body_is_counted_whether_or_not_the_first_had_one(first: int) -> None:
     told = _Told()
     told.tell([decision(body_in=first)])
     told.tell([decision(body_in=7 - first)])
+    told.metrics.settle()
     assert 'homeport_request_body_bytes_total{assistant="bot"} 7.0' in told.metrics.exposition().decode()
 
 
