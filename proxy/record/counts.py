@@ -31,16 +31,18 @@ class Counts:
     body_in: Value | None
     body_out: Value
     duration: Spread | None
-    overhead: Spread | None
-    """How long they took, and how much of it was spent here; of those that came as far as a chain."""
     first_byte: Spread | None
-    tried: tuple[Tried, ...]
-    lately: tuple[Times, ...]
-    """Of each of those."""
+    """How long they took; of those that came as far as a chain."""
     served: tuple[str, str] | None
     """The assistant and the tier that are billed for what an upstream says; None where nobody is."""
     billed: Children[tuple[str, ...], Value]
     """By these, and what it is: input, output, cache_read, reasoning. What never is has no series."""
+    # What each request asks for stands together, from here on.
+    overhead: Spread | None
+    """How much of their time was spent here; None where `duration` is."""
+    tried: tuple[Tried, ...]
+    lately: tuple[Times, ...]
+    """Of each of those."""
     count: float = 0.0
     """Of those that are not in the series yet, as all that follows."""
     came: float = 0.0

@@ -236,8 +236,7 @@ class Metrics:
         ones += self._refused(decision.refusal, a)
         body_in, body_out = self._body_in(a) if decision.body_in > 0 else None, self._body_out(a)
         if not steps:
-            return Counts(self._new, tuple(ones), body_in, body_out, None, None, None, (), (), None, self._tokens.of)
-        whole_time, overhead = self._duration(a, stream), self._overhead()
+            return Counts(self._new, tuple(ones), body_in, body_out, None, None, None, self._tokens.of, None, (), ())
         first_byte = None if decision.first_byte is None else self._first_byte(a, stream)
         tried: list[Tried] = []
         lately: list[Times] = []
@@ -260,13 +259,13 @@ class Metrics:
             tuple(ones),
             body_in,
             body_out,
-            whole_time,
-            overhead,
+            self._duration(a, stream),
             first_byte,
-            self._tried.setdefault(measured, measured),
-            tuple(lately),
             billed,
             self._tokens.of,
+            self._overhead(),
+            self._tried.setdefault(measured, measured),
+            tuple(lately),
         )
 
     def _refused(self, why: str | None, a: str) -> Iterator[Value]:

@@ -64,7 +64,7 @@ class Fleet:
     async def _cpu(self) -> None:
         # Short rounds, since both sides shall meet the same machine, and several starts: two processes of one program
         # differ by some per cent for as long as they run.
-        plan = Plan(2, max(2000, self._plan.requests // 4))
+        plan = Plan(5, max(1000, self._plan.requests // 10))
         for number in range(2 * self._plan.rounds):
             folder = self._folder / f"cpu-{number}"
             folder.mkdir()

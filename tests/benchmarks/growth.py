@@ -20,6 +20,8 @@ from tests.benchmarks.settings import Serving, assistant
 
 _COUNTS = (1, 1000, 10_000)
 _NAMES = _ONE, _THOUSAND, _MANY = "1 assistant", "1,000 assistants", "10,000 assistants"
+_TURNS = 4
+"""In a round, of each side: short ones, since all shall meet the same machine."""
 _LOOKS = 1.5
 """Seconds until a changed file has been noticed."""
 
@@ -52,8 +54,9 @@ class Growth:
         for _, count, each in serving:
             # Once everybody, so that nobody's first request, which makes series, is among the measured ones.
             await self._ask(each, count, max(count, self._plan.requests // 4))
-        for number in range(self._plan.rounds):
-            sys.stderr.write(f"growth: round {number + 1} of {self._plan.rounds}\n")
+        for number in range(self._plan.rounds * _TURNS):
+            if number % _TURNS == 0:
+                sys.stderr.write(f"growth: round {number // _TURNS + 1} of {self._plan.rounds}\n")
             # Who goes first changes, as everywhere.
             for at in range(len(serving)):
                 await self._cpu(*serving[(at + number) % len(serving)])
@@ -71,11 +74,12 @@ class Growth:
         return serving
 
     async def _cpu(self, name: str, count: int, serving: Serving) -> None:
+        requests = self._plan.requests // _TURNS
         began = measure.cpu(serving.pid)
-        await self._ask(serving, count, self._plan.requests)
+        await self._ask(serving, count, requests)
         await asyncio.sleep(rounds.SETTLE)
         spent = measure.cpu(serving.pid) - began
-        self.samples["cpu_request"][name].append(spent / self._plan.requests * 1e6)
+        self.samples["cpu_request"][name].append(spent / requests * 1e6)
 
     async def _ask(self, serving: Serving, count: int, requests: int) -> None:
         # From anywhere on, or with few requests most would never be asked.
