@@ -20,7 +20,7 @@ from proxy.edge.heads import special
 from proxy.edge.identity import CLIENT_FIELDS, Client, Identity, Named
 from proxy.edge.refusals import Refusal
 from proxy.providers import lenient
-from proxy.routing.bindings import Bindings, Chain
+from proxy.routing.bindings import Bindings, Chain, Route
 from proxy.terms import ENDPOINTS, Cause, Diagnosis, Endpoint, Headers, Times
 
 _PATHS = {"/v1" + endpoint.path: endpoint for endpoint in ENDPOINTS}
@@ -118,9 +118,13 @@ def _refusal(head: Head, endpoint: Endpoint | None) -> Refusal | None:
 
 def way(named: Named | Refusal, endpoint: Endpoint, patience: float | None, bindings: Bindings) -> Way | Refusal:
     """That of an assistant's requests to an endpoint."""
+    return named if isinstance(named, Refusal) else _led(named, bindings.routes[named.assistant], endpoint, patience)
+
+
+def _led(named: Named | Refusal, route: Route, endpoint: Endpoint, patience: float | None) -> Way | Refusal:
+    """By that route."""
     if isinstance(named, Refusal):
         return named
-    route = bindings.routes[named.assistant]
     chain: Chain | Refusal
     if (configured := route.chain(endpoint)) is None:
         chain = refusals.chain_missing(named.assistant, endpoint.chain or "")
@@ -142,7 +146,7 @@ def way_beside(
     route = bindings.routes.get(named)
     if route is None:
         return refusals.assistant_not_found(named)
-    return way(identity.allowed(route.assistant, "header", known.client), endpoint, known.patience, bindings)
+    return _led(identity.allowed(route.assistant, "header", known.client), route, endpoint, known.patience)
 
 
 def printable(given: str) -> str:

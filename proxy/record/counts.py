@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from proxy.record.lately import Times
+from proxy.record.lines import Look
 from proxy.record.series import Children, Spread, Value, bucket
 from proxy.routing.decision import Attempted, Decision
 
@@ -43,6 +44,8 @@ class Counts:
     tried: tuple[Tried, ...]
     lately: tuple[Times, ...]
     """Of each of those."""
+    look: Look
+    """Of their lines in the log."""
     count: float = 0.0
     """Of those that are not in the series yet, as all that follows."""
     came: float = 0.0

@@ -10,16 +10,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from proxy.breaker.state import View
 from proxy.record.counts import Counts
-from proxy.record.lines import Line
+from proxy.record.lines import Look
 from proxy.routing.decision import Attempted, Decision, Skipped
 
 _MOST, _LOOKS = 20_000, 1000
-"""Kinds that are kept, at half a kilobyte each, and looks of lines, at a few. Those of a former configuration make room
+"""Kinds that are kept, at a kilobyte each, and looks of lines, at a few. Those of a former configuration make room
 with all others.
 """
 _COMPARED: Final = 16
@@ -28,36 +27,20 @@ _COMPARED: Final = 16
 Way = tuple[str, str, bool, str, str, str, str]
 
 
-@dataclass(slots=True, eq=False)
-class Look:
-    """How lines of decisions look that are alike. The log's thread's alone."""
-
-    logged: bool = False
-    line: Line | None = None
-
-
-@dataclass(slots=True, eq=False)
-class Kind:
-    """What is known of decisions that are alike, and of one assistant."""
-
-    counts: Counts
-    look: Look
-
-
 class _Met:
     """What is known of those that are alike."""
 
     def __init__(self, first: Decision) -> None:
         self.first, self.look = first, Look()
-        self.kinds: dict[str | None, Kind] = {}
+        self.counts: dict[str | None, Counts] = {}
         """By assistant."""
 
 
 class Kinds:
     """Those that were met."""
 
-    def __init__(self, counts: Callable[[Decision], Counts]) -> None:
-        """`counts` finds what a decision is counted in."""
+    def __init__(self, counts: Callable[[Decision, Look], Counts]) -> None:
+        """`counts` finds what a decision is counted in, and all that are like it and look so."""
         self._counts = counts
         self._met: dict[Way, list[_Met]] = {}
         self._kinds, self._looks = 0, 0
@@ -65,26 +48,26 @@ class Kinds:
     def __len__(self) -> int:
         return max(self._kinds, self._looks)
 
-    def of(self, decision: Decision) -> Kind:
-        """Its kind."""
+    def of(self, decision: Decision) -> Counts:
+        """What it is counted in, and looks like."""
         way = _way(decision)
         known = self._met.get(way)
         if known is not None:
             for met in known:
                 if alike(decision, met.first):
-                    kind = met.kinds.get(decision.assistant)
-                    return self._new(met, decision) if kind is None else kind
+                    counts = met.counts.get(decision.assistant)
+                    return self._new(met, decision) if counts is None else counts
         return self._new(self._look(way, decision), decision)
 
-    def _new(self, met: _Met, decision: Decision) -> Kind:
+    def _new(self, met: _Met, decision: Decision) -> Counts:
         if self._kinds >= _MOST:
             for known in self._met.values():
                 for each in known:
-                    each.kinds.clear()
+                    each.counts.clear()
             self._kinds = 0
         self._kinds += 1
-        kind = met.kinds[decision.assistant] = Kind(self._counts(decision), met.look)
-        return kind
+        counts = met.counts[decision.assistant] = self._counts(decision, met.look)
+        return counts
 
     def _look(self, way: Way, decision: Decision) -> _Met:
         if self._looks >= _LOOKS:
@@ -92,7 +75,7 @@ class Kinds:
             self._kinds = self._looks = 0
         known = self._met.setdefault(way, [])
         if len(known) == _COMPARED:
-            self._kinds -= len(known.pop().kinds)
+            self._kinds -= len(known.pop().counts)
             self._looks -= 1
         self._looks += 1
         met = _Met(decision)

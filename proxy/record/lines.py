@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -90,6 +91,14 @@ def told(decision: Decision, stamp: Stamps) -> dict[str, Any]:
     facts = document(decision)
     steps = [_there(step) for step in facts.pop("steps")]
     return _there(facts) | {"at": stamp(decision.at), "event": "request", "steps": steps}
+
+
+@dataclass(slots=True, eq=False)
+class Look:
+    """How lines of decisions look that are alike. The log's thread's alone."""
+
+    logged: bool = False
+    line: Line | None = None
 
 
 class Line:

@@ -20,8 +20,7 @@ from typing import IO, Any
 import orjson
 
 from proxy.breaker.state import Moved
-from proxy.record.kinds import Look
-from proxy.record.lines import Line, Names, Stamps, written
+from proxy.record.lines import Line, Look, Names, Stamps, written
 from proxy.routing.decision import Decision, reason
 
 _QUEUE = 10_000

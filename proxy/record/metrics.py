@@ -25,6 +25,7 @@ from proxy.breaker.state import Moved, Word
 from proxy.record.counts import LONG, Counts, Tried
 from proxy.record.families import Spreads, Values
 from proxy.record.lately import Times, prefix
+from proxy.record.lines import Look
 from proxy.record.live_metrics import Kept, Live, Now, Shared
 from proxy.record.series import Value
 from proxy.routing.bindings import Bindings, Target
@@ -228,15 +229,17 @@ class Metrics:
         known = self._targets[target]
         self._moves(known.source, known.model, move.before.value, move.after.value, move.cause).inc()
 
-    def counts(self, decision: Decision) -> Counts:
-        """What it is counted in, and all that are like it."""
+    def counts(self, decision: Decision, look: Look) -> Counts:
+        """What it is counted in, and all that are like it and look so in the log."""
         a, stream, before = decision.assistant or _UNKNOWN, str(decision.stream).lower(), prefix(decision.endpoint)
         steps, served, whole = decision.steps, decision.served, decision.outcome in _WHOLE
         ones = [self._requests(a, decision.endpoint, stream, decision.outcome, str(decision.code))]
         ones += self._refused(decision.refusal, a)
         body_in, body_out = self._body_in(a) if decision.body_in > 0 else None, self._body_out(a)
         if not steps:
-            return Counts(self._new, tuple(ones), body_in, body_out, None, None, None, self._tokens.of, None, (), ())
+            return Counts(
+                self._new, tuple(ones), body_in, body_out, None, None, None, self._tokens.of, None, (), (), look
+            )
         first_byte = None if decision.first_byte is None else self._first_byte(a, stream)
         tried: list[Tried] = []
         lately: list[Times] = []
@@ -266,6 +269,7 @@ class Metrics:
             self._overhead(),
             self._tried.setdefault(measured, measured),
             tuple(lately),
+            look,
         )
 
     def _refused(self, why: str | None, a: str) -> Iterator[Value]:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from proxy.record.journal import Journal
 from proxy.record.kept import kept
-from proxy.record.kinds import Kinds, Look
+from proxy.record.kinds import Kinds
+from proxy.record.lines import Look
 from proxy.record.log import Log
 from proxy.record.metrics import Metrics
 from proxy.routing.decision import Decision
@@ -25,9 +26,9 @@ class Telling:
         recorded: list[bytes] = []
         for each in ended:
             try:
-                kind = self._kinds.of(each)
-                kind.counts.add(each)
-                logged.append((each, kind.look))
+                counts = self._kinds.of(each)
+                counts.add(each)
+                logged.append((each, counts.look))
                 if self._journal is not None:
                     recorded.append(kept(each))
             except Exception as error:  # noqa: BLE001  # whatever the bug, the others are told of and we learn of it

@@ -26,7 +26,7 @@ from proxy.demo.simulator import Simulator
 from proxy.edge.exchange import Bounds, Serving
 from proxy.edge.identity import Identity
 from proxy.edge.openai import Edge, Sinks
-from proxy.record.kinds import Look
+from proxy.record.lines import Look
 from proxy.record.log import Log
 from proxy.routing.bindings import bind
 from proxy.routing.walk import Ports

@@ -25,6 +25,7 @@ from proxy.breaker.state import Moved, View, Word
 from proxy.config import load, schema, yaml_map
 from proxy.config.oauth import OAuth
 from proxy.config.thresholds import Breaker, OwnBreaker, Thresholds
+from proxy.record.lines import Look
 from proxy.record.metrics import Metrics
 from proxy.routing.bindings import Bindings, bind
 from proxy.routing.decision import Attempted, Decision, Skipped
@@ -259,7 +260,7 @@ def _exported() -> dict[str, tuple[str, set[str]]]:
     metrics.accounts(["s"])
     metrics.refreshed("s", "refreshed")
     for each in _decisions():
-        metrics.counts(each).add(each)
+        metrics.counts(each, Look()).add(each)
     metrics.settle()
     target = next(iter(bindings.routes["bot"].own.tiers[0].guards.values())).target
     metrics.moved(target, Moved(Word.CLOSED, Word.OPEN, "failures"))

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.record.kinds import Kinds
+from proxy.record.lines import Look
 from proxy.record.metrics import Metrics
 from proxy.routing.bindings import Bindings
 from proxy.routing.decision import Decision
@@ -34,8 +35,8 @@ def test_what_is_known_from_others_like_it_changes_no_count(decisions: list[Deci
     for each in decisions:
         # The first of its kind twice, so that something is known of it.
         for _ in range(2):
-            kinds.of(each).counts.add(each)
-            finding.counts(each).add(each)
+            kinds.of(each).add(each)
+            finding.counts(each, Look()).add(each)
     assert _counted(knowing) == _counted(finding)
     for assistant in ("", "bot", "other"):
         for tier in ("primary", "embeddings/primary", "fallback-1"):
@@ -49,13 +50,13 @@ async def test_what_is_counted_meanwhile_is_in_the_next_scrape() -> None:
     names = [f"bot-{number}" for number in range(500)]
     for name in names:
         each = decision(assistant=name)
-        kinds.of(each).counts.add(each)
+        kinds.of(each).add(each)
     scrape = asyncio.create_task(metrics.exposed())
     # What was counted first is in its series by now, what was last is not.
     await asyncio.sleep(0)
     for name in (names[0], names[-1]):
         each = decision(assistant=name)
-        kinds.of(each).counts.add(each)
+        kinds.of(each).add(each)
     await scrape
     exposed = (await metrics.exposed()).decode()
     for number, name in enumerate(names):

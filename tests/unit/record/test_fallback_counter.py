@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from proxy.breaker.state import View, Word
+from proxy.record.lines import Look
 from proxy.record.metrics import Metrics
 from proxy.routing.bindings import Bindings
 from proxy.routing.decision import Skipped, Step
@@ -19,7 +20,7 @@ _DISABLED = Skipped("fallback-1", "second", "small", "disabled", 10.001, View(Wo
 def _moves(*steps: Step) -> list[str]:
     metrics = Metrics(now(Bindings({}, "1")))
     one = decision(steps=steps)
-    metrics.counts(one).add(one)
+    metrics.counts(one, Look()).add(one)
     metrics.settle()
     lines = metrics.exposition().decode().splitlines()
     return [line for line in lines if line.startswith("homeport_fallbacks_total{")]

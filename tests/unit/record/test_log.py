@@ -8,7 +8,7 @@ import threading
 import orjson
 from typing_extensions import Buffer
 
-from proxy.record.kinds import Look
+from proxy.record.lines import Look
 from proxy.record.log import Log, pieces
 from tests.unit.record.decisions import decision
 

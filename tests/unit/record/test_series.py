@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from proxy.breaker.keeper import Keeper
 from proxy.config import load, schema
 from proxy.record.families import Family, Spreads, Values
+from proxy.record.lines import Look
 from proxy.record.metrics import Metrics
 from proxy.routing.bindings import bind
 from proxy.routing.decision import Attempted, Decision
@@ -100,7 +101,7 @@ def _full() -> Metrics:
 
 def _use_all(metrics: Metrics) -> None:
     for each in _decisions():
-        metrics.counts(each).add(each)
+        metrics.counts(each, Look()).add(each)
     metrics.settle()
 
 
