@@ -121,10 +121,8 @@ def way(named: Named | Refusal, endpoint: Endpoint, patience: float | None, bind
     return named if isinstance(named, Refusal) else _led(named, bindings.routes[named.assistant], endpoint, patience)
 
 
-def _led(named: Named | Refusal, route: Route, endpoint: Endpoint, patience: float | None) -> Way | Refusal:
+def _led(named: Named, route: Route, endpoint: Endpoint, patience: float | None) -> Way | Refusal:
     """By that route."""
-    if isinstance(named, Refusal):
-        return named
     chain: Chain | Refusal
     if (configured := route.chain(endpoint)) is None:
         chain = refusals.chain_missing(named.assistant, endpoint.chain or "")
@@ -146,7 +144,8 @@ def way_beside(
     route = bindings.routes.get(named)
     if route is None:
         return refusals.assistant_not_found(named)
-    return _led(identity.allowed(route.assistant, "header", known.client), route, endpoint, known.patience)
+    allowed = identity.allowed(route.assistant, "header", known.client)
+    return allowed if isinstance(allowed, Refusal) else _led(allowed, route, endpoint, known.patience)
 
 
 def printable(given: str) -> str:

@@ -238,9 +238,11 @@ async def running_fleet(
 
 
 def check_waits(lines: Sequence[dict[str, Any]]) -> None:
-    """By their log lines nobody waited for us, but for the few that a machine stalls which stands still for once."""
+    """By their log lines nobody waited for us; a machine may hold up one in a hundred, for less than a second."""
     stalled = [line for line in lines if line["overhead_ms"] >= OVERHEAD]
-    assert len(stalled) <= 1 + len(lines) // 100, [orjson.dumps(line).decode() for line in stalled]
+    told = [orjson.dumps(line).decode() for line in stalled]
+    assert len(stalled) <= len(lines) // 100, told
+    assert all(line["overhead_ms"] < 5 * OVERHEAD for line in stalled), told
 
 
 def failed(answers: Sequence[Answer]) -> list[Answer]:
